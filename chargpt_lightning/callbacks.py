@@ -1,0 +1,182 @@
+"""What watches a run: checkpoints, the progress line, a line per evaluation, the summary, samples as they come."""
+
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from torch import Tensor
+from tqdm import tqdm
+
+from chargpt_lightning.vocab import CharVocab
+
+
+class BestAndLast(ModelCheckpoint):
+    """Keeps `best.ckpt`, of the lowest val/loss, and `last.ckpt`, of the last evaluation or the end of training."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            monitor="val/loss", filename="best", enable_version_counter=False, save_on_train_epoch_end=False
+        )
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """After an evaluation in training."""
+        super().on_validation_end(trainer, pl_module)
+        if not trainer.sanity_checking:
+            self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """At the end of training, where no evaluation was."""
+        if not trainer.enable_validation:
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: L.Trainer) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(Path(str(self.dirpath), "last.ckpt"), weights_only=False)
+
+
+class EvaluateAtBothEnds(Callback):
+    """Evaluates before the first update and after the last, whatever the interval."""
+
+    def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keeps the figures of Lightning's sanity check, which goes through all batches here."""
+        figures = {name: value.item() for name, value in trainer.callback_metrics.items() if name != "step"}
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=0)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Asks to stop after the last update, for then Lightning evaluates once more."""
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
+
+
+class StepBar(ProgressBar):
+    """One line on stderr that counts updates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._bar: tqdm[Any] | None = None
+
+    def disable(self) -> None:
+        """Lightning calls this on all devices but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """The opposite."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Opens the line where the run stands; a stderr that is no terminal gets none."""
+        self._bar = tqdm(
+            desc="step",
+            unit="step",
+            total=trainer.max_steps if trainer.max_steps > 0 else None,
+            initial=trainer.global_step,
+            disable=None if self._enabled else True,
+            dynamic_ncols=True,
+            file=sys.stderr,
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+    ) -> None:
+        """Moves on; loss, learning rate and speed are read only when the line is drawn."""
+        if self._bar is not None and self._bar.update(trainer.global_step - self._bar.n):
+            rate = self._bar.format_dict["rate"] or 0.0  # updates per second
+            tokens = batch[0].numel() * trainer.world_size * trainer.accumulate_grad_batches
+            self._bar.set_postfix_str(
+                f"loss {outputs['loss'].item():.3f}, lr {trainer.optimizers[0].param_groups[0]['lr']:.1e}, "
+                f"{rate * tokens:,.0f} tokens/s"
+            )
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leaves the line as it is, also after an error."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Report(Callback):
+    """Says on stderr how each evaluation went, and at the end how the run did."""
+
+    def __init__(self) -> None:
+        self._val_losses: dict[int, float] = {}  # by step
+        self._tokens = 0
+        self._start_s = 0.0
+        self._start_step = 0
+
+    def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The evaluation before the first update."""
+        _say_evaluation(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """An evaluation in training."""
+        if not trainer.sanity_checking:
+            _say_evaluation(trainer)
+            self._val_losses[trainer.global_step] = trainer.callback_metrics["val/loss"].item()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock."""
+        self._start_s = time.perf_counter()
+        self._start_step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+    ) -> None:
+        """Counts characters."""
+        self._tokens += batch[0].numel() * trainer.world_size
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The summary."""
+        elapsed_s = time.perf_counter() - self._start_s
+        steps = trainer.global_step - self._start_step
+        _say(f"{steps:,} steps in {elapsed_s:.1f} s, {self._tokens / elapsed_s:,.0f} tokens/s")
+        checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if self._val_losses and checkpoint:
+            best_step = min(self._val_losses, key=self._val_losses.__getitem__)
+            path = os.path.relpath(checkpoint)
+            _say(f"best val loss {self._val_losses[best_step]:.4f} at step {best_step}: {path}")
+            _say(f"sample from it: python -m chargpt_lightning predict --ckpt_path {shlex.quote(path)}")
+
+
+class SampleWriter(Callback):
+    """Writes samples to stdout, each as soon as it is drawn, with a line of dashes between two."""
+
+    def on_predict_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Tensor,
+        batch: tuple[int, Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Decodes the ids (T,) of a sample."""
+        separator = "---------------\n" if batch_idx else ""
+        text = CharVocab(pl_module.hparams["alphabet"]).decode(outputs)
+        print(f"{separator}{text}", flush=True)
+
+
+def _say_evaluation(trainer: L.Trainer) -> None:
+    figures = trainer.callback_metrics
+    _say(f"step {trainer.global_step}: train loss {figures['train_eval/loss']:.4f}, val loss {figures['val/loss']:.4f}")
+
+
+def _say(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)  # above the progress line

@@ -1,0 +1,236 @@
+"""The command line: LightningCLI with two links, our defaults, and errors of one line."""
+
+import logging
+import math
+import os
+import re
+import sys
+import tempfile
+import warnings
+from argparse import ArgumentError
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+from chargpt_lightning.callbacks import BestAndLast, EvaluateAtBothEnds, Report, SampleWriter, StepBar
+from chargpt_lightning.data import CharDataModule
+from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.module import CharGPT
+from chargpt_lightning.nanogpt import translate
+from chargpt_lightning.runs import newest_checkpoint, read_checkpoint
+from chargpt_lightning.sampling import SampleConfig
+
+log = logging.getLogger(__name__)
+
+TRAINER_DEFAULTS = {
+    "default_root_dir": "runs",
+    "check_val_every_n_epoch": None,  # windows never end, so evaluations go by steps
+    "num_sanity_val_steps": -1,  # the whole first evaluation, before any update
+    "enable_model_summary": False,
+}
+
+
+class CharCLI(LightningCLI):
+    """`fit`, `validate` and `predict` for a CharGPT on a CharDataModule."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The subcommands, and which parameters of the trainer's methods are no flags."""
+        ours = {"model", "datamodule", "weights_only"}
+        return {
+            "fit": ours | {"train_dataloaders", "val_dataloaders"},
+            "validate": ours | {"dataloaders", "verbose"},
+            "predict": ours | {"dataloaders", "return_predictions"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The sampling flags, and the links by which data and model meet."""
+        parser.add_class_arguments(SampleConfig, "sample")
+        parser.link_arguments("model.block_size", "data.block_size")
+        parser.link_arguments("data.alphabet", "model.alphabet", apply_on="instantiate")
+        parser.link_arguments("sample.prompt", "data.prompt")
+        parser.link_arguments("sample.num_samples", "data.num_samples")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Reads either spelling, and completes it from the checkpoint."""
+        self.config = parser.parse_args(_configs_first(translate(sys.argv[1:] if args is None else args)))
+        config = self.config[self.config.subcommand]
+        if isinstance(config.seed_everything, bool):
+            raise ConfigError(
+                f"seed_everything ({config.seed_everything}) must be a whole number, because a run must be repeatable"
+            )
+        if path := self._find_checkpoint(config):
+            facts = read_checkpoint(path)
+            config.ckpt_path = str(path)
+            config.data.alphabet = facts.alphabet
+            if config.data.text == "auto":
+                config.data.text = facts.text
+
+    def _find_checkpoint(self, config: Any) -> Path | None:
+        path = config.ckpt_path
+        if path is None and self.config.subcommand != "fit":
+            path = "best"
+        if path in ("best", "last"):
+            path = newest_checkpoint(Path(config.trainer.default_root_dir), path)
+            log.info("checkpoint: %s", path)
+        return path and Path(path)
+
+    def before_instantiate_classes(self) -> None:
+        """Refuses a run that would never end or could not be written."""
+        if self.subcommand == "fit":
+            _require_end(self.config.fit.trainer)
+            _require_writable(Path(self.config.fit.trainer.default_root_dir))
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """The trainer as configured, with what every run of the subcommand has."""
+        trainer = self.config_init[self.subcommand].trainer
+        if self.subcommand == "fit":
+            ours = {"logger": _loggers(trainer), "callbacks": _fit_callbacks(trainer)}
+        else:
+            self.save_config_callback = None  # only a training run has a directory of its own
+            callbacks = [SampleWriter()] if self.subcommand == "predict" else []
+            ours = {"logger": False, "callbacks": callbacks, "enable_progress_bar": False}
+        try:
+            return super().instantiate_trainer(**ours, **kwargs)
+        except ValueError as error:  # an unknown accelerator or strategy
+            raise ConfigError(f"trainer: {error}") from error
+
+    def fit(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: str | None) -> None:
+        """Trains, once the text is known to serve: Lightning would make the run's directory first."""
+        datamodule.setup("fit")
+        parameters = sum(parameter.numel() for parameter in model.gpt.parameters())
+        device = self.trainer.strategy.root_device
+        log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
+        self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path)
+
+    def validate(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: str) -> None:
+        """Prints the exact figures of the val split."""
+        (figures,) = self.trainer.validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False)
+        print(f"loss: {figures['val/loss']:.6f}")
+        print(f"bits_per_character: {figures['val/loss'] / math.log(2):.6f}")
+        print(f"perplexity: {figures['val/perplexity']:.6f}")
+        print(f"characters: {figures['val/characters']:.0f}")
+
+    def predict(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: str) -> None:
+        """Writes samples to stdout."""
+        model.sampling = self.config_init.predict.sample
+        self.trainer.predict(model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the command line.
+
+    Args:
+        args: The arguments; None takes the process's.
+
+    Raises:
+        SystemExit: With 1 after a setting or an input that cannot work, with 2 after a flag that cannot be read;
+            one line on stderr says which.
+    """
+    _set_up_messages()
+    try:
+        CharCLI(
+            CharGPT,
+            CharDataModule,
+            args=args,
+            parser_kwargs={
+                "prog": "python -m chargpt_lightning",
+                "description": "Trains, validates and samples a character-level GPT.",
+                "allow_abbrev": False,
+                "exit_on_error": False,
+            },
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=1337,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # the hyperparameters are plain, and load without it
+        )
+    except ArgumentError as error:
+        _fail(error, exit_code=2)
+    except (ConfigError, MisconfigurationException) as error:
+        _fail(error, exit_code=1)
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(error: Exception, exit_code: int) -> NoReturn:
+    message = " ".join(str(error).split())
+    message = re.sub(r"Subtypes: .* Errors: ", "", message)  # jsonargparse says twice what a value may be
+    print("error:", message, file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _set_up_messages() -> None:
+    """Our own messages to stderr, once for all devices; of Lightning's only what a user can act on."""
+    ours = logging.getLogger(__package__)
+    ours.setLevel(logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.ERROR)
+    ours.handlers = [logging.StreamHandler(sys.stderr)]
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own affair with torch
+        r".*does not have many workers",  # cutting windows costs microseconds
+        r".*callbacks used to create the checkpoint need to be provided",  # not to validate or to sample
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _configs_first(args: list[str]) -> list[str]:
+    """Moves `--config FILE` to the front, so that a flag beats a file wherever it stands."""
+    configs, others = [], []
+    remaining = iter(args)
+    for arg in remaining:
+        if arg in ("-c", "--config"):
+            configs += [arg, *([following] if (following := next(remaining, None)) is not None else [])]
+        elif arg.startswith(("-c=", "--config=")):
+            configs.append(arg)
+        else:
+            others.append(arg)
+    return others[:1] + configs + others[1:]
+
+
+def _loggers(trainer: Any) -> Any:
+    """A metrics.csv always, other loggers beside it."""
+    given = trainer.logger
+    if given is False:
+        raise ConfigError("trainer.logger (False) must not be off, because a run's directory is the logger's")
+    others = given if isinstance(given, list) else [given] if given not in (None, True) else []
+    return [CSVLogger(trainer.default_root_dir, name=""), *others]
+
+
+def _fit_callbacks(trainer: Any) -> list[L.Callback]:
+    """The user's, then those that every run has unless it is switched off."""
+    given = trainer.callbacks
+    callbacks = given if isinstance(given, list) else [given] if given else []
+    callbacks = [*callbacks, EvaluateAtBothEnds(), Report()]
+    if trainer.enable_progress_bar is not False:
+        callbacks.append(StepBar())
+    if trainer.enable_checkpointing is not False:
+        callbacks.append(BestAndLast())
+    return callbacks
+
+
+def _require_end(trainer: Any) -> None:
+    ends = (trainer.max_time, trainer.limit_train_batches, trainer.overfit_batches, trainer.fast_dev_run)
+    if trainer.max_steps == -1 and not any(ends):
+        raise ConfigError(
+            "trainer.max_steps (-1) must be set, because the training windows never end; "
+            "a recipe that sets it: --config configs/shakespeare_char.yaml"
+        )
+
+
+def _require_writable(root: Path) -> None:
+    """Tries where the directory is or will be, and leaves nothing behind."""
+    existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"trainer.default_root_dir ({root}) must be a directory that can be written, but: {error.strerror}"
+        ) from error

@@ -1,0 +1,215 @@
+"""The text as batches: random windows to train on, fixed windows to evaluate on, a prompt to sample from."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from chargpt_lightning.corpus import Corpus, load_corpus, read_utf8
+from chargpt_lightning.errors import ConfigError, require_at_least_one
+from chargpt_lightning.vocab import CharVocab
+
+log = logging.getLogger(__name__)
+
+Batch = tuple[Tensor, Tensor]
+
+TRAIN_SHARE = 0.9
+
+
+def random_offsets(seed: int, batch: int, windows: int, size: int) -> np.ndarray:
+    """Where the windows of a training batch start: a pure function of its arguments.
+
+    Args:
+        seed: The run's seed.
+        batch: Number of the batch since the start of training.
+        windows: Number of places where a window can start.
+        size: Windows in the batch, over all devices.
+
+    Returns:
+        Offsets (size,), each at least 0 and below `windows`, drawn with replacement.
+    """
+    return np.random.default_rng((seed, batch)).integers(windows, size=size)
+
+
+def fixed_offsets(seed: int, windows: int, block_size: int) -> np.ndarray:
+    """Where windows that lie side by side start, in an order of the seed's: offsets (windows,)."""
+    return np.random.default_rng(seed).permutation(windows) * block_size
+
+
+class WindowBatches(IterableDataset[Batch]):
+    """Cuts windows out of a text, a whole batch at a time.
+
+    Args:
+        ids: The text (N,).
+        block_size: Length of a window (T).
+        offsets: Called at each iteration; gives where the windows of each batch start, (B,).
+
+    Yields:
+        Inputs (B, T) and targets (B, T), the targets one character ahead.
+    """
+
+    def __init__(self, ids: Tensor, block_size: int, offsets: Callable[[], Iterable[np.ndarray]]) -> None:
+        self.ids = ids
+        self.offsets = offsets
+        self.span = torch.arange(block_size + 1)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for offsets in self.offsets():
+            windows = self.ids[torch.from_numpy(offsets)[:, None] + self.span]  # (B, T + 1)
+            yield windows[:, :-1], windows[:, 1:]
+
+
+class CharDataModule(L.LightningDataModule):
+    """Windows of a text.
+
+    The first nine tenths of the characters train, the rest validates. Training never ends: each update draws its
+    windows anew, from the seed and its own number, so that a resumed run sees what it would have seen, and several
+    devices share the very batches that one would get.
+
+    Args:
+        text: Path to a UTF-8 text, or `tinyshakespeare` (nanoGPT's, downloaded once), or `plays` (nearly the same
+            text, no network needed), or `auto`: the checkpoint's text if there is one, else the first to be had.
+        batch_size: Windows per batch and device.
+        block_size: Characters per window.
+        eval_iters: Batches of each split that an evaluation during `fit` takes; `validate` takes the whole split.
+        alphabet: The vocabulary; null takes the characters of the text.
+        prompt: What samples continue; `FILE:name` takes it from a file.
+        num_samples: Number of samples that `predict` draws.
+        seed: Which windows are drawn.
+
+    Raises:
+        ConfigError: If a count is below 1; when the text is first needed, if it cannot be had, is shorter than a
+            window in either split, or, like the prompt, has a character that the alphabet has not.
+    """
+
+    def __init__(
+        self,
+        text: str = "auto",
+        batch_size: int = 12,
+        block_size: int = 64,
+        eval_iters: int = 20,
+        alphabet: str | None = None,
+        prompt: str = "\n",
+        num_samples: int = 10,
+        seed: int = 1337,
+    ) -> None:
+        super().__init__()
+        require_at_least_one(
+            batch_size=batch_size, block_size=block_size, eval_iters=eval_iters, num_samples=num_samples
+        )
+        self.text = text
+        self.batch_size = batch_size
+        self.block_size = block_size
+        self.eval_iters = eval_iters
+        self.prompt = prompt
+        self.num_samples = num_samples
+        self.seed = seed
+        self._alphabet = alphabet
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The text, read when it is first needed."""
+        return load_corpus(self.text)
+
+    @cached_property
+    def vocab(self) -> CharVocab:
+        """Characters to ids and back; needs the text only where no alphabet is given."""
+        return CharVocab.of(self.corpus.text) if self._alphabet is None else CharVocab(self._alphabet)
+
+    @property
+    def alphabet(self) -> str:
+        """All characters, in the order of their ids."""
+        return self.vocab.alphabet
+
+    @cached_property
+    def splits(self) -> tuple[Tensor, Tensor]:
+        """The ids to train on (N,) and the ids to validate on (M,)."""
+        ids = self.vocab.encode(self.corpus.text, name="data.text")
+        border = int(len(ids) * TRAIN_SHARE)
+        for split, length in (("train", border), ("val", len(ids) - border)):
+            if length <= self.block_size:
+                raise ConfigError(
+                    f"data.text ({self.text}) must be longer: its {split} split has {length} characters, "
+                    f"and block_size ({self.block_size}) needs at least {self.block_size + 1}"
+                )
+        facts = "text: %(text)s, %(characters)s characters, %(alphabet_size)s different, SHA-256 %(sha256)s"
+        log.info(facts, self.state_dict())
+        return ids[:border], ids[border:]
+
+    def setup(self, stage: str) -> None:
+        """Reads and encodes the text now, so that an error comes early; `predict` does without the text."""
+        if stage != "predict":
+            _ = self.splits
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the text: name, length, number of different characters, SHA-256."""
+        return {
+            "text": self.corpus.name,
+            "characters": len(self.corpus.text),
+            "alphabet_size": len(self.alphabet),
+            "sha256": self.corpus.sha256,
+        }
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Endless batches, from the one that the trainer stands at."""
+        train, _ = self.splits
+        return self._loader(train, self._train_offsets)
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """For `fit` the first `eval_iters` batches of the val and of the train split, for `validate` all of val."""
+        train, val = self.splits
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING:
+            return [self._loader(val, partial(self._eval_offsets, val, None))]
+        return [self._loader(split, partial(self._eval_offsets, split, self.eval_iters)) for split in (val, train)]
+
+    def predict_dataloader(self) -> DataLoader[tuple[int, Tensor]]:
+        """For each sample its number and the ids of the prompt (T,)."""
+        prompt = _read_prompt(self.prompt)
+        ids = self.vocab.encode(prompt, name="prompt")
+        return DataLoader([(n, ids) for n in range(self.num_samples)], batch_size=None)  # type: ignore[arg-type]
+
+    def _loader(self, ids: Tensor, offsets: Callable[[], Iterable[np.ndarray]]) -> DataLoader[Batch]:
+        return DataLoader(WindowBatches(ids, self.block_size, offsets), batch_size=None)
+
+    def _train_offsets(self) -> Iterator[np.ndarray]:
+        """This device's share of every batch to come."""
+        windows = len(self.splits[0]) - self.block_size
+        rank, devices = self._place()
+        first = rank * self.batch_size
+        for batch in count(self._batches_done()):
+            offsets = random_offsets(self.seed, batch, windows, devices * self.batch_size)
+            yield offsets[first : first + self.batch_size]
+
+    def _eval_offsets(self, ids: Tensor, batches: int | None) -> Iterator[np.ndarray]:
+        """This device's share of the first `batches` batches, or of all."""
+        rank, devices = self._place()
+        windows = (len(ids) - 1) // self.block_size
+        limit = None if batches is None else batches * self.batch_size * devices
+        offsets = fixed_offsets(self.seed, windows, self.block_size)[:limit][rank::devices]
+        for first in range(0, len(offsets), self.batch_size):
+            yield offsets[first : first + self.batch_size]
+
+    def _place(self) -> tuple[int, int]:
+        """This device's number and the number of devices."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _batches_done(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches
+
+
+def _read_prompt(prompt: str) -> str:
+    """The prompt itself, or the text of the file that `FILE:name` names."""
+    if prompt.startswith("FILE:"):
+        prompt = read_utf8(Path(prompt.removeprefix("FILE:")), name="prompt")
+    if not prompt:
+        raise ConfigError("prompt ('') must hold at least one character")
+    return prompt

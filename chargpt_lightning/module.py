@@ -1,0 +1,182 @@
+"""The network as a system that Lightning trains: loss, optimizer, schedule, evaluation, sampling."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+from torchmetrics.text import Perplexity
+
+from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.gpt import GPT, GPTConfig
+from chargpt_lightning.sampling import SampleConfig, generate
+from chargpt_lightning.schedule import learning_rate_at
+
+
+def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Optimizer groups: matrices and embeddings decay, vectors (biases, norms) do not."""
+    parameters = list(parameters)
+    return [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+class CharGPT(L.LightningModule):
+    """A character-level GPT and the way it is trained.
+
+    The defaults are those of nanoGPT's recipe for a CPU. `sampling` says how `predict` draws.
+
+    Args:
+        alphabet: The vocabulary: all characters in the order of their ids. A checkpoint carries it.
+        block_size: Longest context, in characters.
+        n_layer: Number of blocks.
+        n_head: Attention heads per block; must divide n_embd.
+        n_embd: Width of the network.
+        dropout: Ratio of activations dropped in training, 0 up to but without 1.
+        bias: Whether linear layers and norms have a bias.
+        learning_rate: The peak of the schedule.
+        min_lr: The end of the schedule.
+        warmup_iters: Updates until the peak.
+        lr_decay_iters: The update at which min_lr is reached.
+        decay_lr: false keeps the learning rate at its peak, without warmup.
+        weight_decay: Of AdamW, on matrices and embeddings.
+        beta1: Of AdamW.
+        beta2: Of AdamW.
+        compile: Whether `fit` compiles the network; worth it on a GPU, and on a CPU for long runs.
+
+    Raises:
+        ConfigError: If the network or the schedule cannot be built from these numbers.
+    """
+
+    def __init__(
+        self,
+        alphabet: str,
+        block_size: int = 64,
+        n_layer: int = 4,
+        n_head: int = 4,
+        n_embd: int = 128,
+        dropout: float = 0.0,
+        bias: bool = False,
+        learning_rate: float = 1e-3,
+        min_lr: float = 1e-4,
+        warmup_iters: int = 100,
+        lr_decay_iters: int = 2000,
+        decay_lr: bool = True,
+        weight_decay: float = 0.1,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["compile"])  # a checkpoint does not care how it was computed
+        self._check_training()
+        config = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
+        self.gpt = GPT(config)
+        self.val_loss = MeanMetric()
+        self.val_perplexity = Perplexity()
+        self.train_eval_loss = MeanMetric()
+        self.sampling = SampleConfig()
+        self._compiles = compile
+
+    def _check_training(self) -> None:
+        hparams = self.hparams
+        for name, allowed, rule in (
+            ("learning_rate", 0 < hparams["learning_rate"] < math.inf, "be above 0 and finite"),
+            ("min_lr", 0 <= hparams["min_lr"] <= hparams["learning_rate"], "be from 0 to learning_rate"),
+            ("warmup_iters", hparams["warmup_iters"] >= 0, "be at least 0"),
+            ("lr_decay_iters", hparams["lr_decay_iters"] >= 1, "be at least 1"),
+            ("weight_decay", 0 <= hparams["weight_decay"] < math.inf, "be at least 0 and finite"),
+            ("beta1", 0 <= hparams["beta1"] < 1, "be at least 0 and below 1"),
+            ("beta2", 0 <= hparams["beta2"] < 1, "be at least 0 and below 1"),
+        ):
+            if not allowed:
+                raise ConfigError(f"{name} ({hparams[name]}) must {rule}")
+
+    def setup(self, stage: str) -> None:
+        """Compiles the network in place, which leaves the names in a checkpoint as they are."""
+        if stage == "fit" and self._compiles:
+            self.gpt.compile()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids (B, T) to logits (B, T, V)."""
+        return self.gpt(ids)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The mean loss of a batch, in nats per character."""
+        ids, targets = batch
+        loss = _cross_entropy(self(ids), targets)
+        learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict({"train/loss": loss.detach(), "lr": learning_rate, "step": float(self.global_step)})
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Adds a batch to the figures of the val split or, from the second dataloader, the train split."""
+        ids, targets = batch
+        logits = self(ids)
+        mean_loss = self.train_eval_loss if dataloader_idx else self.val_loss
+        mean_loss.update(_cross_entropy(logits, targets), weight=targets.numel())
+        if mean_loss is self.val_loss:
+            self.val_perplexity.update(logits, targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the figures, under the number of updates made."""
+        self.log("step", float(self.global_step))
+        self.log("val/loss", self.val_loss)
+        self.log("val/perplexity", self.val_perplexity)
+        self.log("val/characters", self.val_loss.weight.clone(), reduce_fx="sum", sync_dist=True)
+        if self.train_eval_loss.update_called:  # not in `validate`
+            self.log("train_eval/loss", self.train_eval_loss)
+
+    def predict_step(self, batch: tuple[int, Tensor], batch_idx: int) -> Tensor:
+        """Continues the prompt (T,) as sample n; returns ids (T + max_new_tokens,)."""
+        n, prompt = batch
+        generator = self.sampling.generator(n, self.device)
+        return generate(self, prompt[None], self.gpt.config.block_size, self.sampling, generator)[0]
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW, its learning rate set before each update."""
+        hparams = self.hparams
+        optimizer = AdamW(
+            decay_groups(self.parameters(), hparams["weight_decay"]),
+            lr=hparams["learning_rate"],
+            betas=(hparams["beta1"], hparams["beta2"]),
+            fused=self.trainer.precision != "16-mixed",  # fused, it would unscale gradients itself, after the clipping
+        )
+        scheduler = LambdaLR(optimizer, self._learning_rate_ratio)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _learning_rate_ratio(self, step: int) -> float:
+        """The learning rate of an update as a share of the peak, as LambdaLR wants it."""
+        hparams = self.hparams
+        if not hparams["decay_lr"]:
+            return 1.0
+        peak = hparams["learning_rate"]
+        schedule = {name: hparams[name] for name in ("min_lr", "warmup_iters", "lr_decay_iters")}
+        return learning_rate_at(step, learning_rate=peak, **schedule) / peak
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips as the trainer says; under bf16-mixed by itself, for Lightning refuses a fused optimizer there.
+
+        Gradients are not scaled in bf16, so nothing is lost: https://github.com/Lightning-AI/pytorch-lightning/issues/21435
+        """
+        if self.trainer.precision == "bf16-mixed" and gradient_clip_val and gradient_clip_algorithm != "value":
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean loss of logits (B, T, V) against targets (B, T)."""
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())

@@ -1,0 +1,54 @@
+"""Where runs lie on disk, and what their checkpoints say of themselves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from chargpt_lightning.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a checkpoint of this program says of its vocabulary and its text.
+
+    Args:
+        alphabet: The characters, in the order of their ids.
+        text: Name or path of the text it was trained on.
+        sha256: That text's SHA-256.
+    """
+
+    alphabet: str
+    text: str
+    sha256: str
+
+
+def newest_checkpoint(root: Path, name: str) -> Path:
+    """The checkpoint `name` ("best" or "last") of the run under `root` that was started last and has it.
+
+    Raises:
+        ConfigError: If no run has it.
+    """
+    found = [path for path in root.glob(f"**/checkpoints/{name}.ckpt") if (path.parent.parent / "config.yaml").exists()]
+    if not found:
+        raise ConfigError(f"trainer.default_root_dir ({root}) must hold a run with a checkpoint: `fit` makes one")
+    return max(found, key=lambda path: (path.parent.parent / "config.yaml").stat().st_mtime)
+
+
+def read_checkpoint(path: Path) -> CheckpointFacts:
+    """Reads a checkpoint without running any code in it.
+
+    Raises:
+        ConfigError: If the file is missing, broken, or not a checkpoint of this program.
+    """
+    if not path.is_file():
+        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file, but there is none")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # what a damaged file raises in torch.load depends on where it is damaged
+        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file that is whole and holds no code") from error
+    try:
+        text = checkpoint["CharDataModule"]
+        return CheckpointFacts(checkpoint["hyper_parameters"]["alphabet"], text["text"], text["sha256"])
+    except (KeyError, TypeError, IndexError) as error:
+        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning") from error

@@ -1,0 +1,68 @@
+"""A home of its own for every test, and the command line as a user has it."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from chargpt_lightning.cli import main
+
+ROOT = Path(__file__).parent.parent
+VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
+
+TINY = [
+    *("fit", "--trainer.accelerator", "cpu", "--data.text", "verse.txt"),
+    *("--model.n_layer", "1", "--model.n_head", "2", "--model.n_embd", "8", "--model.block_size", "8"),
+    *("--data.batch_size", "2", "--data.eval_iters", "2", "--model.warmup_iters", "2"),
+    *("--trainer.max_steps", "5", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"),
+]
+
+
+@dataclass
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    """An empty home, an empty working directory with a text in it, and configs/ where a clone has it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "verse.txt").write_text(VERSE * 20)
+    (work / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(work)
+
+
+@pytest.fixture
+def run(capfd, monkeypatch):
+    """Runs the command line in this process; gives exit code, stdout and stderr."""
+
+    def run(*args: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["chargpt", *args])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as exit:
+            code = exit.code
+        finally:
+            os.environ.pop("PL_GLOBAL_SEED", None)
+            os.environ.pop("PL_SEED_WORKERS", None)
+        return Result(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def tiny_run(run) -> Path:
+    """The directory of a run of five updates."""
+    assert run(*TINY).code == 0
+    return Path("runs/version_0")

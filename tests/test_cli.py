@@ -1,0 +1,232 @@
+"""The commands from end to end, on a network that learns in a second."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import TINY
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def files() -> set[str]:
+    return {str(path) for path in Path().rglob("*") if path.is_file()}
+
+
+def test_fit_leaves_a_run_with_config_metrics_and_both_checkpoints(tiny_run):
+    assert {path.name for path in tiny_run.iterdir()} == {"checkpoints", "config.yaml", "metrics.csv", "hparams.yaml"}
+    assert {path.name for path in (tiny_run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "interval", "evaluated"), [(5, 2, [0, 2, 4, 5]), (4, 2, [0, 2, 4]), (1, 2, [0, 1]), (3, 50, [0, 3])]
+)
+def test_evaluations_are_before_the_first_update_at_the_interval_and_after_the_last(
+    run, max_steps, interval, evaluated
+):
+    result = run(*TINY, "--trainer.max_steps", str(max_steps), "--trainer.val_check_interval", str(interval))
+    assert result.code == 0
+    assert re.findall(r"^step (\d+): train loss \d\.\d{4}, val loss \d\.\d{4}$", result.err, re.MULTILINE) == [
+        str(step) for step in evaluated
+    ]
+    logged = [row for row in rows(Path("runs/version_0")) if row["val/loss"]]
+    assert [int(row["step"]) for row in logged] == evaluated
+    assert all(row["train_eval/loss"] for row in logged)
+    last = torch.load("runs/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == max_steps
+
+
+def test_every_update_is_logged_with_loss_and_learning_rate(tiny_run):
+    updates = [row for row in rows(tiny_run) if row["train/loss"]]
+    assert [int(row["step"]) for row in updates] == [0, 1, 2, 3, 4]
+    assert [float(row["lr"]) for row in updates[:3]] == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3])
+
+
+def test_the_end_is_saved_without_any_evaluation(run):
+    assert run(*TINY, "--trainer.limit_val_batches", "0").code == 0
+    assert torch.load("runs/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
+
+
+def test_best_is_the_checkpoint_of_the_lowest_val_loss(run):
+    result = run(*TINY, "--trainer.max_steps", "12", "--model.learning_rate", "3", "--model.min_lr", "3")
+    losses = {
+        int(step): float(loss) for step, loss in re.findall(r"^step (\d+): .* val loss (.*)$", result.err, re.MULTILINE)
+    }
+    del losses[0]  # what is not trained yet is not kept
+    best = torch.load("runs/version_0/checkpoints/best.ckpt", weights_only=True)
+    assert losses[best["global_step"]] == min(losses.values())
+    assert best["global_step"] < 12, "this learning rate should be too high to go on improving"
+
+
+def test_checkpoints_are_plain_and_tell_vocabulary_and_text(tiny_run):
+    checkpoint = torch.load(tiny_run / "checkpoints/best.ckpt", weights_only=True)
+    text = Path("verse.txt").read_text()
+    assert checkpoint["hyper_parameters"]["alphabet"] == "".join(sorted(set(text)))
+    assert checkpoint["CharDataModule"] | {"sha256": ""} == {
+        "text": str(Path("verse.txt").absolute()),
+        "characters": len(text),
+        "alphabet_size": len(set(text)),
+        "sha256": "",
+    }
+    assert len(checkpoint["CharDataModule"]["sha256"]) == 64
+
+
+def test_the_summary_says_how_to_sample(run):
+    result = run(*TINY)
+    best = "runs/version_0/checkpoints/best.ckpt"
+    assert re.search(r"^5 steps in \d+\.\d s, [\d,]+ tokens/s$", result.err, re.MULTILINE)
+    assert re.search(rf"^best val loss \d\.\d{{4}} at step \d: {best}$", result.err, re.MULTILINE)
+    (command,) = re.findall(r"^sample from it: python -m chargpt_lightning (.*)$", result.err, re.MULTILINE)
+    sampled = run(*command.split(), "--sample.num_samples", "1")
+    assert sampled.code == 0
+    assert len(sampled.out) == 502
+
+
+def test_fit_says_nothing_that_nobody_can_act_on(run):
+    result = run(*TINY)
+    assert result.out == ""
+    line = r"text: .*|network: .*|step \d: .*|5 steps in .*|best val loss .*|sample from it: .*"
+    assert all(re.fullmatch(line, said) for said in result.err.splitlines()), result.err
+
+
+def test_validate_takes_the_best_checkpoint_of_the_newest_run(run, tiny_run):
+    run(*TINY, "--model.n_layer", "2")
+    os.utime("runs/version_0/config.yaml", (1, 1))
+    result = run("validate", "--trainer.accelerator", "cpu")
+    assert "checkpoint: runs/version_1/checkpoints/best.ckpt" in result.err
+    os.utime("runs/version_1/config.yaml", (0, 0))
+    result = run("validate", "--trainer.accelerator", "cpu")
+    assert "checkpoint: runs/version_0/checkpoints/best.ckpt" in result.err
+
+
+def test_validate_prints_figures_that_a_script_can_read(run, tiny_run):
+    before = files()
+    result = run("validate", "--trainer.accelerator", "cpu")
+    figures = yaml.safe_load(result.out)
+    assert list(figures) == ["loss", "bits_per_character", "perplexity", "characters"]
+    assert figures["bits_per_character"] == pytest.approx(figures["loss"] * 1.442695, rel=1e-5)
+    assert figures["characters"] == (len(Path("verse.txt").read_text()) // 10) // 8 * 8
+    assert files() == before
+
+
+def test_a_checkpoint_needs_no_config_and_no_text(run, tiny_run, tmp_path, monkeypatch):
+    checkpoint = str((tiny_run / "checkpoints/best.ckpt").absolute())
+    Path("verse.txt").rename("moved.txt")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    result = run("predict", "--ckpt_path", checkpoint, "--sample.num_samples", "1", "--sample.prompt", "When ")
+    assert result.code == 0
+    assert result.out.startswith("When ")
+    text = str(tmp_path / "work" / "moved.txt")
+    assert run("validate", "--ckpt_path", checkpoint, "--data.text", text).code == 0
+    assert files() == set()
+
+
+def test_samples_alone_are_on_stdout_and_repeat(run, tiny_run):
+    args = ["predict", "--sample.num_samples", "3", "--sample.max_new_tokens", "20", "--sample.prompt", "W"]
+    first, second = run(*args), run(*args)
+    assert first.out == second.out
+    samples = first.out.removesuffix("\n").split("\n---------------\n")
+    assert [len(sample) for sample in samples] == [21, 21, 21]
+    assert len(set(samples)) == 3
+    alone = run(*args, "--sample.num_samples", "1")
+    assert alone.out == samples[0] + "\n"
+    other = run(*args, "--sample.seed", "1")
+    assert other.out != first.out
+
+
+def test_temperature_zero_draws_the_same_sample_whatever_the_seed(run, tiny_run):
+    args = ["predict", "--sample.temperature", "0", "--sample.num_samples", "1", "--sample.seed"]
+    assert run(*args, "1").out == run(*args, "2").out
+
+
+def test_a_prompt_from_a_file(run, tiny_run):
+    Path("prompt.txt").write_text("In thunder")
+    assert run("predict", "--start=FILE:prompt.txt", "--num_samples=1").out.startswith("In thunder")
+
+
+def test_flags_beat_files_wherever_they_stand(run):
+    Path("my.yaml").write_text("model:\n  n_layer: 3\n  n_head: 2\n")
+    for args in (["-c", "my.yaml", "--model.n_layer", "5"], ["--model.n_layer", "5", "--config=my.yaml"]):
+        config = yaml.safe_load(run("fit", *args, "--print_config").out)
+        assert (config["model"]["n_layer"], config["model"]["n_head"]) == (5, 2)
+
+
+def test_a_later_file_beats_an_earlier_one(run):
+    Path("my.yaml").write_text("model:\n  n_layer: 3\n")
+    both = run("fit", "-c", "configs/shakespeare_char.yaml", "-c", "my.yaml", "--print_config").out
+    config = yaml.safe_load(both)
+    assert (config["model"]["n_layer"], config["model"]["n_embd"]) == (3, 128)
+
+
+def test_a_saved_config_gives_the_same_run(run, tiny_run):
+    losses = [row["train/loss"] for row in rows(tiny_run)]
+    assert run("fit", "--config", str(tiny_run / "config.yaml")).code == 0
+    assert [row["train/loss"] for row in rows(Path("runs/version_1"))] == losses
+
+
+def test_the_seed_governs_weights_and_windows(run, tiny_run):
+    run(*TINY, "--seed_everything", "1")
+    first, second = (rows(Path(f"runs/version_{n}"))[1]["train/loss"] for n in (0, 1))
+    assert first != second
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_resumed_run_counts_on(run, tiny_run):
+    result = run(*TINY, "--init_from=resume", "--max_iters=8")
+    assert result.code == 0
+    assert "checkpoint: runs/version_0/checkpoints/last.ckpt" in result.err
+    assert [row["step"] for row in rows(Path("runs/version_1")) if row["train/loss"]] == ["5", "6", "7"]
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_other_precisions_train_validate_and_sample(run, precision):
+    assert run(*TINY, "--trainer.precision", precision).code == 0
+    assert run("validate", "--trainer.accelerator", "cpu").code == 0
+    assert run("predict", "--num_samples=1").code == 0
+
+
+def test_gradients_accumulate_over_batches(run):
+    assert run(*TINY, "--gradient_accumulation_steps=2", "--eval_interval=2").code == 0
+    logged = [int(row["step"]) for row in rows(Path("runs/version_0")) if row["val/loss"]]
+    assert logged == [0, 2, 4, 5]
+
+
+def test_help_names_our_settings_and_not_eighty_lines_of_usage(run):
+    top = run("--help")
+    assert top.code == 0
+    assert all(subcommand in top.out for subcommand in ("fit", "validate", "predict"))
+    fit = run("fit", "--help").out
+    assert len(fit[: fit.index("Options")].splitlines()) < 8 if "Options" in fit else True
+    for phrase in (
+        "--model.n_layer N_LAYER",
+        "Attention heads per block; must divide n_embd.",
+        "--data.text TEXT",
+        "--sample.temperature TEMPERATURE",
+        "Linked arguments",
+    ):
+        assert phrase in fit
+
+
+def test_the_module_and_a_closed_pipe_as_a_shell_has_them(run, tiny_run):
+    command = f"{sys.executable} -m chargpt_lightning predict --num_samples=50 | head -n 1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert result.stdout.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr
+
+
+def test_the_console_script_is_installed():
+    script = Path(sys.executable).with_name("chargpt")
+    result = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0
+    assert "predict" in result.stdout

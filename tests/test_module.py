@@ -1,0 +1,131 @@
+"""The system around the network: groups, schedule, clipping, evaluation, compilation."""
+
+import math
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.nn import functional as F
+
+from chargpt_lightning import CharDataModule, CharGPT
+from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.module import decay_groups
+from chargpt_lightning.schedule import learning_rate_at
+
+NETWORK = {"block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
+
+
+class Watch(Callback):
+    """Keeps learning rates, and gradient norms after clipping."""
+
+    def __init__(self):
+        self.rates, self.norms = [], []
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+        if gradients:
+            self.norms.append(torch.nn.utils.get_total_norm(gradients).item())
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def fit(module: CharGPT, **settings) -> L.Trainer:
+    data = CharDataModule("verse.txt", batch_size=2, block_size=8, eval_iters=2)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(accelerator="cpu", enable_model_summary=False, **{"max_steps": 4} | quiet | settings)
+    trainer.fit(module, datamodule=data)
+    return trainer
+
+
+def tiny(**settings) -> CharGPT:
+    torch.manual_seed(0)
+    return CharGPT(CharDataModule("verse.txt").alphabet, **NETWORK | settings)
+
+
+def test_matrices_and_embeddings_decay_vectors_do_not():
+    module = tiny(bias=True)
+    decaying, others = decay_groups(module.parameters(), 0.3)
+    names = {parameter: name for name, parameter in module.gpt.named_parameters()}
+    assert decaying["weight_decay"] == 0.3
+    assert others["weight_decay"] == 0.0
+    assert {names[p] for p in decaying["params"]} == {
+        "transformer.wte.weight",
+        "transformer.wpe.weight",
+        *(f"transformer.h.0.{part}.weight" for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")),
+    }
+    assert len(decaying["params"]) + len(others["params"]) == len(list(module.parameters()))
+
+
+def test_every_update_has_the_schedules_learning_rate():
+    schedule = {"learning_rate": 0.1, "min_lr": 0.01, "warmup_iters": 2, "lr_decay_iters": 4}
+    watch = Watch()
+    fit(tiny(**schedule), max_steps=6, callbacks=[watch])
+    assert watch.rates == pytest.approx([learning_rate_at(step, **schedule) for step in range(6)], rel=1e-12)
+
+
+def test_without_decay_the_learning_rate_stays():
+    watch = Watch()
+    fit(tiny(decay_lr=False, learning_rate=0.01), callbacks=[watch])
+    assert watch.rates == [0.01] * 4
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_in_every_precision(precision):
+    watch = Watch()
+    fit(tiny(), callbacks=[watch], gradient_clip_val=0.01, precision=precision)
+    assert watch.norms == pytest.approx([0.01] * len(watch.norms), rel=1e-3)
+    assert len(watch.norms) >= 3
+
+
+def test_clipping_by_value_works_in_float32():
+    watch = Watch()
+    module = tiny()
+    fit(module, callbacks=[watch], gradient_clip_val=1e-4, gradient_clip_algorithm="value")
+    bound = 1e-4 * math.sqrt(sum(parameter.numel() for parameter in module.parameters()))
+    assert 0 < max(watch.norms) <= bound * (1 + 1e-6)
+
+
+def test_the_logged_figures_are_those_of_the_whole_split():
+    module = tiny()
+    data = CharDataModule("verse.txt", batch_size=3, block_size=8)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    (figures,) = trainer.validate(module, datamodule=data, verbose=False)
+    _, val = data.splits
+    windows = (len(val) - 1) // 8
+    ids, targets = val[: windows * 8].view(-1, 8), val[1 : windows * 8 + 1].view(-1, 8)
+    with torch.no_grad():
+        expected = F.cross_entropy(module.eval()(ids).flatten(0, 1), targets.flatten()).item()
+    assert figures["val/loss"] == pytest.approx(expected, abs=1e-5)
+    assert figures["val/perplexity"] == pytest.approx(math.exp(expected), rel=1e-5)
+    assert figures["val/characters"] == windows * 8
+
+
+def test_compilation_changes_neither_names_nor_figures():
+    plain, compiled = tiny(), tiny(compile=True)
+    names = list(plain.state_dict())
+    losses = [fit(module, max_steps=2).logged_metrics["train/loss"].item() for module in (plain, compiled)]
+    assert list(compiled.state_dict()) == names
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert "compile" not in compiled.hparams
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate (0.0) must be above 0 and finite"),
+        ({"learning_rate": float("nan")}, "learning_rate (nan) must be above 0 and finite"),
+        ({"min_lr": 0.1}, "min_lr (0.1) must be from 0 to learning_rate"),
+        ({"warmup_iters": -1}, "warmup_iters (-1) must be at least 0"),
+        ({"lr_decay_iters": 0}, "lr_decay_iters (0) must be at least 1"),
+        ({"weight_decay": -0.1}, "weight_decay (-0.1) must be at least 0 and finite"),
+        ({"beta1": 1.0}, "beta1 (1.0) must be at least 0 and below 1"),
+        ({"beta2": -1.0}, "beta2 (-1.0) must be at least 0 and below 1"),
+        ({"n_head": 3}, "n_embd (8) must be divisible by n_head (3)"),
+    ],
+)
+def test_settings_out_of_range_are_refused(setting, message):
+    with pytest.raises(ConfigError) as error:
+        tiny(**setting)
+    assert str(error.value) == message

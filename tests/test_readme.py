@@ -1,0 +1,74 @@
+"""What the README says, tried."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+SMALL = [
+    *("--trainer.accelerator", "cpu", "--data.text", "verse.txt", "--trainer.max_steps", "2"),
+    *("--data.eval_iters", "1", "--model.n_layer", "1", "--model.n_embd", "12", "--model.block_size", "8"),
+    *("--model.compile", "false", "--trainer.precision", "32-true", "--model.lr_decay_iters", "2"),
+]
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", README, re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [re.sub(r"^.*python -m chargpt_lightning ", "", line) for line in lines if " -m chargpt_lightning " in line]
+
+
+def test_the_readme_shows_all_three_subcommands():
+    assert {command.split()[0] for command in commands()} == {"fit", "validate", "predict"}
+
+
+def test_the_readmes_commands_work(run):
+    Path("my.txt").write_text(Path("verse.txt").read_text())
+    for command in commands():
+        args = shlex.split(command, comments=True)
+        small = SMALL if args[0] == "fit" else ["--trainer.accelerator", "cpu"]
+        result = run(*args, *small)
+        assert result.code == 0, (command, result.err)
+
+
+def test_the_set_up_commands_stand_as_ci_runs_them():
+    ci = (ROOT / ".ci/run").read_text()
+    assert "README.md" in ci, ".ci/run takes its commands from the README"
+
+
+def test_the_file_map_and_its_arrows_are_those_of_the_source():
+    rows = re.findall(r"^\| `(\w+)\.py` \| .+? \| (.*?) \|$", README, re.MULTILINE)
+    said = {room: set(re.findall(r"`(\w+)`", arrows)) for room, arrows in rows}
+    assert said == arrows()
+
+
+def arrows() -> dict[str, set[str]]:
+    """Which siblings each file imports."""
+    found = {}
+    for path in (ROOT / "chargpt_lightning").glob("*.py"):
+        if path.stem not in ("__init__", "__main__"):
+            found[path.stem] = set(re.findall(r"from chargpt_lightning\.(\w+) import", path.read_text()))
+    return found
+
+
+def test_arrows_make_no_circle():
+    left = arrows()
+    while left:
+        free = {room for room, siblings in left.items() if not siblings & left.keys()}
+        assert free, f"a circle among {sorted(left)}"
+        left = {room: siblings for room, siblings in left.items() if room not in free}
+
+
+@pytest.mark.parametrize("room", ["gpt", "schedule", "sampling", "vocab"])
+def test_the_arithmetic_knows_no_sibling_but_errors_and_no_lightning(room):
+    assert arrows()[room] <= {"errors"}
+    source = (ROOT / "chargpt_lightning" / f"{room}.py").read_text()
+    assert not re.search(r"^\s*(from|import) (lightning|torchmetrics)", source, re.MULTILINE)
+
+
+def test_data_and_module_meet_in_the_command_line_only():
+    assert "module" not in arrows()["data"]
+    assert "data" not in arrows()["module"]

@@ -1,0 +1,35 @@
+"""Characters to ids and back."""
+
+import pytest
+import torch
+
+from chargpt_lightning import CharVocab
+from chargpt_lightning.errors import ConfigError
+
+
+def test_ids_follow_the_sorted_characters_of_the_text():
+    vocab = CharVocab.of("hello")
+    assert vocab.alphabet == "ehlo"
+    assert vocab.encode("hole").tolist() == [1, 3, 2, 0]
+    assert vocab.encode("hole").dtype == torch.int64
+
+
+@pytest.mark.parametrize("text", ["To be,\nor not", "ÄÖÜ ß", "日本語のテキスト", "🙂🙃👍\u200d", "a\x00b\r\n"])
+def test_decoding_gives_back_the_text(text):
+    vocab = CharVocab.of(text)
+    assert vocab.decode(vocab.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "character", "position"), [("hellö", "'ö'", 4), ("!hello", "'!'", 0), ("he\udc80", r"'\udc80'", 2)]
+)
+def test_a_foreign_character_is_named_with_its_position(text, character, position):
+    with pytest.raises(ConfigError) as error:
+        CharVocab.of("hello").encode(text, name="prompt")
+    assert str(error.value).startswith(f"prompt ({character} at position {position}) must use the 4 characters")
+
+
+@pytest.mark.parametrize("alphabet", ["", "aba"])
+def test_an_alphabet_that_is_none_is_refused(alphabet):
+    with pytest.raises(ConfigError, match="alphabet"):
+        CharVocab(alphabet)
