@@ -141,8 +141,8 @@ class CharDataModule(L.LightningDataModule):
                     f"data.text ({self.text}) must be longer: its {split} split has {length} characters, "
                     f"and block_size ({self.block_size}) needs at least {self.block_size + 1}"
                 )
-        facts = "text: %(text)s, %(characters)s characters, %(alphabet_size)s different, SHA-256 %(sha256)s"
-        log.info(facts, self.state_dict())
+        facts = "text: {text}, {characters:,} characters, {alphabet_size} different, SHA-256 {sha256}"
+        log.info(facts.format(**self.state_dict()))
         return ids[:border], ids[border:]
 
     def setup(self, stage: str) -> None:

@@ -112,9 +112,16 @@ class CharGPT(L.LightningModule):
         """The mean loss of a batch, in nats per character."""
         ids, targets = batch
         loss = _cross_entropy(self(ids), targets)
-        learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log_dict({"train/loss": loss.detach(), "lr": learning_rate, "step": float(self.global_step)})
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
+            self._log_update(loss)
         return loss
+
+    def _log_update(self, loss: Tensor) -> None:
+        """Writes a row for the coming update to the loggers: `self.log` costs a millisecond, 3 % of an update."""
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            figures = {"train/loss": loss.item(), "lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
+            for logger in self.loggers:
+                logger.log_metrics(figures, step=self.global_step)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Adds a batch to the figures of the val split or, from the second dataloader, the train split."""

@@ -12,6 +12,8 @@ import torch
 import yaml
 from conftest import TINY
 
+from chargpt_lightning import CharGPT
+
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
     with (run_dir / "metrics.csv").open() as file:
@@ -78,6 +80,21 @@ def test_checkpoints_are_plain_and_tell_vocabulary_and_text(tiny_run):
         "sha256": "",
     }
     assert len(checkpoint["CharDataModule"]["sha256"]) == 64
+
+
+def test_a_checkpoint_loads_in_python_as_it_was_saved(tiny_run):
+    path = tiny_run / "checkpoints/best.ckpt"
+    module = CharGPT.load_from_checkpoint(path)
+    saved = torch.load(path, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, saved[name]) for name, value in module.state_dict().items())
+
+
+def test_a_dry_run_writes_nothing(run):
+    before = files()
+    result = run(*TINY, "--trainer.fast_dev_run", "2")
+    assert result.code == 0
+    assert "step 2: train loss" in result.err
+    assert files() == before
 
 
 def test_the_summary_says_how_to_sample(run):

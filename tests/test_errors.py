@@ -61,7 +61,7 @@ def refused(run, *args: str) -> str:
         (["--trainer.default_root_dir", "verse.txt"], "trainer.default_root_dir (verse.txt) must be a directory that"),
         (
             ["--trainer.default_root_dir", "/proc/runs"],
-            "trainer.default_root_dir (/proc/runs) must be a directory that",
+            "trainer.default_root_dir (/proc/runs) must be a directory",
         ),
         (["--ckpt_path", "none.ckpt"], "ckpt_path (none.ckpt) must be a checkpoint file, but there is none"),
         (["--ckpt_path", "last"], "trainer.default_root_dir (runs) must hold a run with a checkpoint"),
