@@ -46,7 +46,7 @@ def translate(args: list[str]) -> list[str]:
             `--name value`.
 
     Returns:
-        The command line in our spelling; what was translated comes last.
+        The command line in our spelling; what was translated comes first, so that it gives way to ours.
 
     Raises:
         ConfigError: If a flag has no value, or has no counterpart; then it names what to use instead.
@@ -57,7 +57,7 @@ def translate(args: list[str]) -> list[str]:
     settings = {RENAMED[name]: value for name, value in given.items() if name in RENAMED}
     for translation in dict.fromkeys(OTHERS[name] for name in given if name in OTHERS):
         settings |= translation(given, args[0])
-    return ours + [f"--{name}={value}" for name, value in settings.items()]
+    return [*ours[:1], *(f"--{name}={value}" for name, value in settings.items()), *ours[1:]]
 
 
 def _take_flags(args: list[str]) -> tuple[Flags, list[str]]:

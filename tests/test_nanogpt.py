@@ -150,9 +150,13 @@ def test_what_cannot_be_translated_says_what_to_use(args, message, monkeypatch):
 
 
 def test_our_own_flags_pass_through_untouched():
-    args = ["fit", "--config", "a.yaml", "--model.n_layer", "--n_layer=3", "-x"]
-    assert translate(args) == ["fit", "--config", "a.yaml", "--model.n_layer", "-x", "--model.n_layer=3"]
+    args = ["predict", "--config", "a.yaml", "--n_layer=3", "--data.text", "b.txt"]
+    assert translate(args) == ["predict", "--model.n_layer=3", "--config", "a.yaml", "--data.text", "b.txt"]
     assert translate(["predict", "--sample.prompt", "a=b"]) == ["predict", "--sample.prompt", "a=b"]
+
+
+def test_where_both_spellings_are_given_ours_counts(run):
+    assert "n_layer: 5\n" in parsed(run, "fit", "--model.n_layer", "5", "--n_layer=3")
 
 
 def test_the_readme_lists_every_flag_with_our_spelling():
