@@ -1,18 +1,12 @@
-"""The command line: LightningCLI with two links, our defaults, and errors of one line."""
+"""LightningCLI for our module and data module: how they are linked, completed and run."""
 
 import logging
 import math
-import os
-import re
 import sys
-import tempfile
-import warnings
-from argparse import ArgumentError
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
@@ -21,21 +15,44 @@ from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
-from chargpt_lightning.runs import newest_checkpoint, read_checkpoint
+from chargpt_lightning.runs import newest_checkpoint, read_checkpoint, require_writable
 from chargpt_lightning.sampling import SampleConfig
 
 log = logging.getLogger(__name__)
 
-TRAINER_DEFAULTS = {
-    "default_root_dir": "runs",
-    "check_val_every_n_epoch": None,  # windows never end, so evaluations go by steps
-    "num_sanity_val_steps": -1,  # the whole first evaluation, before any update
-    "enable_model_summary": False,
-}
-
 
 class CharCLI(LightningCLI):
-    """`fit`, `validate` and `predict` for a CharGPT on a CharDataModule."""
+    """`fit`, `validate` and `predict` for a CharGPT on a CharDataModule.
+
+    Args:
+        args: The command line without the program's name; None takes the process's.
+
+    Raises:
+        ArgumentError: If a flag or a file of settings cannot be read.
+        ConfigError: If a setting or an input cannot work.
+    """
+
+    def __init__(self, args: list[str] | None) -> None:
+        super().__init__(
+            CharGPT,
+            CharDataModule,
+            args=sys.argv[1:] if args is None else args,
+            parser_kwargs={
+                "prog": "python -m chargpt_lightning",
+                "description": "Trains, validates and samples a character-level GPT.",
+                "allow_abbrev": False,
+                "exit_on_error": False,
+            },
+            trainer_defaults={
+                "default_root_dir": "runs",
+                "check_val_every_n_epoch": None,  # windows never end, so evaluations go by steps
+                "num_sanity_val_steps": -1,  # the whole first evaluation, before any update
+                "enable_model_summary": False,
+            },
+            seed_everything_default=1337,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # the hyperparameters are plain, and load without it
+        )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -58,7 +75,7 @@ class CharCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Reads either spelling, and completes it from the checkpoint."""
-        self.config = parser.parse_args(_configs_first(translate(sys.argv[1:] if args is None else args)))
+        self.config = parser.parse_args(_configs_first(translate(args)))
         config = self.config[self.config.subcommand]
         if isinstance(config.seed_everything, bool):
             raise ConfigError(
@@ -84,7 +101,7 @@ class CharCLI(LightningCLI):
         """Refuses a run that would never end or could not be written."""
         if self.subcommand == "fit":
             _require_end(self.config.fit.trainer)
-            _require_writable(Path(self.config.fit.trainer.default_root_dir))
+            require_writable(Path(self.config.fit.trainer.default_root_dir))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer as configured, with what every run of the subcommand has."""
@@ -120,64 +137,6 @@ class CharCLI(LightningCLI):
         """Writes samples to stdout."""
         model.sampling = self.config_init.predict.sample
         self.trainer.predict(model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False)
-
-
-def main(args: list[str] | None = None) -> None:
-    """Runs the command line.
-
-    Args:
-        args: The arguments; None takes the process's.
-
-    Raises:
-        SystemExit: With 1 after a setting or an input that cannot work, with 2 after a flag that cannot be read;
-            one line on stderr says which.
-    """
-    _set_up_messages()
-    try:
-        CharCLI(
-            CharGPT,
-            CharDataModule,
-            args=args,
-            parser_kwargs={
-                "prog": "python -m chargpt_lightning",
-                "description": "Trains, validates and samples a character-level GPT.",
-                "allow_abbrev": False,
-                "exit_on_error": False,
-            },
-            trainer_defaults=TRAINER_DEFAULTS,
-            seed_everything_default=1337,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,  # the hyperparameters are plain, and load without it
-        )
-    except ArgumentError as error:
-        _fail(error, exit_code=2)
-    except (ConfigError, MisconfigurationException) as error:
-        _fail(error, exit_code=1)
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-
-
-def _fail(error: Exception, exit_code: int) -> NoReturn:
-    message = " ".join(str(error).split())
-    message = re.sub(r"Subtypes: .* Errors: ", "", message)  # jsonargparse says twice what a value may be
-    print("error:", message, file=sys.stderr)
-    sys.exit(exit_code)
-
-
-def _set_up_messages() -> None:
-    """Our own messages to stderr, once for all devices; of Lightning's only what a user can act on."""
-    ours = logging.getLogger(__package__)
-    ours.setLevel(logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.ERROR)
-    ours.handlers = [logging.StreamHandler(sys.stderr)]
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own affair with torch
-        r".*does not have many workers",  # cutting windows costs microseconds
-        r".*callbacks used to create the checkpoint need to be provided",  # not to validate or to sample
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 def _configs_first(args: list[str]) -> list[str]:
@@ -222,15 +181,3 @@ def _require_end(trainer: Any) -> None:
             "trainer.max_steps (-1) must be set, because the training windows never end; "
             "a recipe that sets it: --config configs/shakespeare_char.yaml"
         )
-
-
-def _require_writable(root: Path) -> None:
-    """Tries where the directory is or will be, and leaves nothing behind."""
-    existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"trainer.default_root_dir ({root}) must be a directory that can be written, but: {error.strerror}"
-        ) from error

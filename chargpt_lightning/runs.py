@@ -1,5 +1,6 @@
 """Where runs lie on disk, and what their checkpoints say of themselves."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,22 @@ class CheckpointFacts:
     alphabet: str
     text: str
     sha256: str
+
+
+def require_writable(root: Path) -> None:
+    """Tries to write where the directory is or will be, and leaves nothing behind.
+
+    Raises:
+        ConfigError: If that fails.
+    """
+    existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"trainer.default_root_dir ({root}) must be a directory that can be written, but: {error.strerror}"
+        ) from error
 
 
 def newest_checkpoint(root: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chargpt_lightning.cli import main
+from chargpt_lightning.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"

@@ -199,7 +199,7 @@ def test_the_seed_governs_weights_and_windows(run, tiny_run):
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_a_resumed_run_counts_on(run, tiny_run):
-    result = run(*TINY, "--init_from=resume", "--max_iters=8")
+    result = run(*TINY, "--init_from=resume", "--trainer.max_steps", "8")
     assert result.code == 0
     assert "checkpoint: runs/version_0/checkpoints/last.ckpt" in result.err
     assert [row["step"] for row in rows(Path("runs/version_1")) if row["train/loss"]] == ["5", "6", "7"]
@@ -213,7 +213,7 @@ def test_other_precisions_train_validate_and_sample(run, precision):
 
 
 def test_gradients_accumulate_over_batches(run):
-    assert run(*TINY, "--gradient_accumulation_steps=2", "--eval_interval=2").code == 0
+    assert run(*TINY, "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "4").code == 0
     logged = [int(row["step"]) for row in rows(Path("runs/version_0")) if row["val/loss"]]
     assert logged == [0, 2, 4, 5]
 

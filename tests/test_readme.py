@@ -49,7 +49,7 @@ def arrows() -> dict[str, set[str]]:
     """Which siblings each file imports."""
     found = {}
     for path in (ROOT / "chargpt_lightning").glob("*.py"):
-        if path.stem not in ("__init__", "__main__"):
+        if path.stem != "__init__":
             found[path.stem] = set(re.findall(r"from chargpt_lightning\.(\w+) import", path.read_text()))
     return found
 
