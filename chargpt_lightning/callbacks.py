@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from tqdm import tqdm
 
@@ -149,7 +150,7 @@ class Report(Callback):
         """Counts characters."""
         self._tokens += batch[0].numel() * trainer.world_size
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The summary."""
         elapsed_s = time.perf_counter() - self._start_s
         steps = trainer.global_step - self._start_step
@@ -185,5 +186,6 @@ def _say_evaluation(trainer: L.Trainer) -> None:
     _say(f"step {trainer.global_step}: train loss {figures['train_eval/loss']:.4f}, val loss {figures['val/loss']:.4f}")
 
 
+@rank_zero_only
 def _say(line: str) -> None:
     tqdm.write(line, file=sys.stderr)  # above the progress line

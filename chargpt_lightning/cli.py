@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from chargpt_lightning.callbacks import BestAndLast, EvaluateAtBothEnds, Report, SampleWriter, StepBar
 from chargpt_lightning.data import CharDataModule
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
 from chargpt_lightning.runs import newest_checkpoint, read_checkpoint, require_writable
@@ -40,8 +40,6 @@ class CharCLI(LightningCLI):
             parser_kwargs={
                 "prog": "python -m chargpt_lightning",
                 "description": "Trains, validates and samples a character-level GPT.",
-                "allow_abbrev": False,
-                "exit_on_error": False,
             },
             trainer_defaults={
                 "default_root_dir": "runs",
@@ -53,6 +51,10 @@ class CharCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # the hyperparameters are plain, and load without it
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that wants whole names, and leaves it to the caller how to say an error."""
+        return super().init_parser(allow_abbrev=False, exit_on_error=False, **kwargs)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -77,9 +79,10 @@ class CharCLI(LightningCLI):
         """Reads either spelling, and completes it from the checkpoint."""
         self.config = parser.parse_args(_configs_first(translate(args)))
         config = self.config[self.config.subcommand]
-        if isinstance(config.seed_everything, bool):
+        seed = config.seed_everything
+        if isinstance(seed, bool) or not 0 <= seed < 2**32:
             raise ConfigError(
-                f"seed_everything ({config.seed_everything}) must be a whole number, because a run must be repeatable"
+                f"seed_everything ({seed}) must be a number from 0 to 2**32 - 1, for a run to be repeatable"
             )
         if path := self._find_checkpoint(config):
             facts = read_checkpoint(path)
@@ -98,8 +101,9 @@ class CharCLI(LightningCLI):
         return path and Path(path)
 
     def before_instantiate_classes(self) -> None:
-        """Refuses a run that would never end or could not be written."""
+        """Refuses a run that could not be made, would never end, or could not be written."""
         if self.subcommand == "fit":
+            _require_sound(self.config.fit.trainer)
             _require_end(self.config.fit.trainer)
             require_writable(Path(self.config.fit.trainer.default_root_dir))
 
@@ -165,13 +169,21 @@ def _loggers(trainer: Any) -> Any:
 def _fit_callbacks(trainer: Any) -> list[L.Callback]:
     """The user's, then those that every run has unless it is switched off."""
     given = trainer.callbacks
-    callbacks = given if isinstance(given, list) else [given] if given else []
-    callbacks = [*callbacks, EvaluateAtBothEnds(), Report()]
+    callbacks = list(given) if isinstance(given, list) else [given] if given else []
     if trainer.enable_progress_bar is not False:
         callbacks.append(StepBar())
     if trainer.enable_checkpointing is not False:
         callbacks.append(BestAndLast())
-    return callbacks
+    return [*callbacks, EvaluateAtBothEnds(), Report()]
+
+
+def _require_sound(trainer: Any) -> None:
+    """Checks what Lightning leaves unchecked."""
+    require_at_least_one(accumulate_grad_batches=trainer.accumulate_grad_batches)
+    if isinstance(trainer.val_check_interval, int):  # Lightning checks the other ways to give it
+        require_at_least_one(val_check_interval=trainer.val_check_interval)
+    if trainer.gradient_clip_val is not None and not trainer.gradient_clip_val >= 0:
+        raise ConfigError(f"gradient_clip_val ({trainer.gradient_clip_val}) must be at least 0")
 
 
 def _require_end(trainer: Any) -> None:

@@ -118,7 +118,8 @@ class CharGPT(L.LightningModule):
 
     def _log_update(self, loss: Tensor) -> None:
         """Writes a row for the coming update to the loggers: `self.log` costs a millisecond, 3 % of an update."""
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if interval and self.global_step % interval == 0:  # 0 is Lightning's word for never
             figures = {"train/loss": loss.item(), "lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
             for logger in self.loggers:
                 logger.log_metrics(figures, step=self.global_step)
@@ -134,7 +135,7 @@ class CharGPT(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the figures, under the number of updates made."""
-        self.log("step", float(self.global_step))
+        self.log("step", float(self.global_step), sync_dist=True)
         self.log("val/loss", self.val_loss)
         self.log("val/perplexity", self.val_perplexity)
         self.log("val/characters", self.val_loss.weight.clone(), reduce_fx="sum", sync_dist=True)

@@ -29,8 +29,6 @@ def refused(run, *args: str) -> str:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--nope", "3"], "unrecognized arguments: --nope 3"),
-        (["--trainer.max_step", "3"], "unrecognized arguments: --trainer.max_step 3"),
         (["--model.n_head", "x"], "Parser key \"model.n_head\": Expected a <class 'int'>. Got value: x"),
         (["--model.n_head", "2.0"], "Parser key \"model.n_head\": Expected a <class 'int'>. Got value: 2.0"),
         (["--trainer.precision", "half"], 'Parser key "trainer.precision": '),
@@ -52,7 +50,11 @@ def refused(run, *args: str) -> str:
         (["--data.text", "configs"], "data.text (configs) must be a file that can be read, but: Is a directory"),
         (["--data.text", "latin.txt"], "data.text (latin.txt) must be UTF-8, but byte 3 is not"),
         (["--data.alphabet", "aab"], "alphabet ('aab') must hold each character once"),
-        (["--seed_everything", "true"], "seed_everything (True) must be a whole number"),
+        (["--seed_everything", "true"], "seed_everything (True) must be a number from 0 to 2**32 - 1"),
+        (["--seed_everything", "-3"], "seed_everything (-3) must be a number from 0 to 2**32 - 1"),
+        (["--trainer.accumulate_grad_batches", "0"], "accumulate_grad_batches (0) must be at least 1"),
+        (["--trainer.val_check_interval", "0"], "val_check_interval (0) must be at least 1"),
+        (["--trainer.gradient_clip_val", "-1"], "gradient_clip_val (-1) must be at least 0"),
         (["--trainer.logger", "false"], "trainer.logger (False) must not be off"),
         (["--trainer.max_steps", "-1"], "trainer.max_steps (-1) must be set, because the training windows never end"),
         pytest.param(["--trainer.accelerator", "cuda"], "`CUDAAccelerator` can not run on your system", marks=CPU_ONLY),
@@ -74,9 +76,14 @@ def test_fit_refuses(run, args, message):
     assert refused(run, *TINY, *args).startswith(message)
 
 
+@pytest.mark.parametrize("flag", ["--nope", "--trainer.max_step"])
+def test_an_unknown_or_abbreviated_flag_is_named(run, flag):
+    assert f"nrecognized arguments: {flag} 3" in refused(run, *TINY, flag, "3")
+
+
 def test_an_unknown_key_in_a_file_is_named(run):
     Path("my.yaml").write_text("model:\n  n_layr: 3\n")
-    assert refused(run, "fit", "-c", "my.yaml") == "Subcommand 'fit' does not accept option 'model.n_layr'"
+    assert "n_layr" in refused(run, "fit", "-c", "my.yaml")
 
 
 def test_a_file_that_is_no_yaml_is_refused_in_one_line(run):
