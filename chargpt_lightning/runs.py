@@ -16,12 +16,10 @@ class CheckpointFacts:
     Args:
         alphabet: The characters, in the order of their ids.
         text: Name or path of the text it was trained on.
-        sha256: That text's SHA-256.
     """
 
     alphabet: str
     text: str
-    sha256: str
 
 
 def require_writable(root: Path) -> None:
@@ -41,15 +39,21 @@ def require_writable(root: Path) -> None:
 
 
 def newest_checkpoint(root: Path, name: str) -> Path:
-    """The checkpoint `name` ("best" or "last") of the run under `root` that was started last and has it.
+    """The checkpoint of the run below `root` that was started last and has one.
+
+    Args:
+        root: Where runs lie, at any depth.
+        name: "best" or "last"; a run that was never evaluated has the last one only.
 
     Raises:
-        ConfigError: If no run has it.
+        ConfigError: If there is no such run.
     """
-    found = [path for path in root.glob(f"**/checkpoints/{name}.ckpt") if (path.parent.parent / "config.yaml").exists()]
-    if not found:
+    configs = [path for path in root.glob("**/config.yaml") if (path.parent / "checkpoints" / "last.ckpt").exists()]
+    if not configs:
         raise ConfigError(f"trainer.default_root_dir ({root}) must hold a run with a checkpoint: `fit` makes one")
-    return max(found, key=lambda path: (path.parent.parent / "config.yaml").stat().st_mtime)
+    checkpoints = max(configs, key=lambda path: path.stat().st_mtime).parent / "checkpoints"
+    named = checkpoints / f"{name}.ckpt"
+    return named if named.exists() else checkpoints / "last.ckpt"
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts:
@@ -65,7 +69,6 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     except Exception as error:  # what a damaged file raises in torch.load depends on where it is damaged
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file that is whole and holds no code") from error
     try:
-        text = checkpoint["CharDataModule"]
-        return CheckpointFacts(checkpoint["hyper_parameters"]["alphabet"], text["text"], text["sha256"])
+        return CheckpointFacts(checkpoint["hyper_parameters"]["alphabet"], checkpoint["CharDataModule"]["text"])
     except (KeyError, TypeError, IndexError) as error:
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning") from error
