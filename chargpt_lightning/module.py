@@ -179,8 +179,9 @@ class CharGPT(L.LightningModule):
 
         Gradients are not scaled in bf16, so nothing is lost: https://github.com/Lightning-AI/pytorch-lightning/issues/21435
         """
-        if self.trainer.precision == "bf16-mixed" and gradient_clip_val and gradient_clip_algorithm != "value":
-            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        if self.trainer.precision == "bf16-mixed" and gradient_clip_val:
+            clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
+            clip(self.parameters(), gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 

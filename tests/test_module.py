@@ -79,10 +79,11 @@ def test_gradients_are_clipped_in_every_precision(precision):
     assert len(watch.norms) >= 3
 
 
-def test_clipping_by_value_works_in_float32():
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_by_value_in_every_precision(precision):
     watch = Watch()
     module = tiny()
-    fit(module, callbacks=[watch], gradient_clip_val=1e-4, gradient_clip_algorithm="value")
+    fit(module, callbacks=[watch], gradient_clip_val=1e-4, gradient_clip_algorithm="value", precision=precision)
     bound = 1e-4 * math.sqrt(sum(parameter.numel() for parameter in module.parameters()))
     assert 0 < max(watch.norms) <= bound * (1 + 1e-6)
 
