@@ -20,6 +20,8 @@ from chargpt_lightning.sampling import SampleConfig
 
 log = logging.getLogger(__name__)
 
+_USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's own would name every option first
+
 
 class CharCLI(LightningCLI):
     """`fit`, `validate` and `predict` for a CharGPT on a CharDataModule.
@@ -40,6 +42,9 @@ class CharCLI(LightningCLI):
             parser_kwargs={
                 "prog": "python -m chargpt_lightning",
                 "description": "Trains, validates and samples a character-level GPT.",
+                "fit": {"description": "Trains a network and keeps the best.", "usage": _USAGE},
+                "validate": {"description": "Measures a checkpoint on the whole val split.", "usage": _USAGE},
+                "predict": {"description": "Samples text from a checkpoint.", "usage": _USAGE},
             },
             trainer_defaults={
                 "default_root_dir": "runs",

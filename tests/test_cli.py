@@ -198,6 +198,32 @@ def test_a_saved_config_gives_the_same_run(run, tiny_run):
     assert [row["train/loss"] for row in rows(Path("runs/version_1"))] == losses
 
 
+def test_a_logger_and_callbacks_of_the_users_stand_beside_ours(run):
+    stop = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
+    stop += ["--trainer.callbacks.stopping_threshold", "1e9"]
+    log = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "other"]
+    assert run(*TINY, *stop, *log).code == 0
+    assert torch.load("runs/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    assert rows(Path("runs/version_0")) == rows(Path("other/lightning_logs/version_0"))
+
+
+def test_checkpoints_and_progress_line_can_be_switched_off(run):
+    off = ["--trainer.enable_checkpointing", "false", "--trainer.enable_progress_bar", "false"]
+    result = run(*TINY, *off)
+    assert result.code == 0
+    assert "5 steps in" in result.err
+    assert "sample from it" not in result.err
+    assert not Path("runs/version_0/checkpoints").exists()
+
+
+def test_the_progress_line_counts_updates_on_a_terminal(run, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # its thread would outlive the test
+    result = run(*TINY, "--trainer.accumulate_grad_batches", "2")
+    last = result.err.split("\r")[-1]
+    assert re.search(r"step: 100%.* 5/5 .*loss \d\.\d{3}, lr \d\.\de-\d\d, [\d,]+ tokens/s", last)
+
+
 def test_the_seed_governs_weights_and_windows(run, tiny_run):
     run(*TINY, "--seed_everything", "1")
     first, second = (rows(Path(f"runs/version_{n}"))[1]["train/loss"] for n in (0, 1))
@@ -230,6 +256,7 @@ def test_help_names_our_settings_with_what_they_mean(run):
     assert top.code == 0
     assert all(subcommand in top.out for subcommand in ("fit", "validate", "predict"))
     fit = run("fit", "--help").out
+    assert fit.index("Trains a network and keeps the best.") < 200, "after a short usage"
     for phrase in (
         "--model.n_layer N_LAYER",
         "Attention heads per block; must divide n_embd.",
