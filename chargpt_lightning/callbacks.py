@@ -93,8 +93,11 @@ class StepBar(ProgressBar):
         batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
-        """Moves on; loss, learning rate and speed are read only when the line is drawn."""
-        if self._bar is not None and self._bar.update(trainer.global_step - self._bar.n):
+        """Moves on; loss, learning rate and speed are read only when the line is drawn, and at the end."""
+        if self._bar is None:
+            return
+        drawn = self._bar.update(trainer.global_step - self._bar.n)
+        if drawn or trainer.global_step == trainer.max_steps:
             rate = self._bar.format_dict["rate"] or 0.0  # updates per second
             tokens = batch[0].numel() * trainer.world_size * trainer.accumulate_grad_batches
             self._bar.set_postfix_str(
