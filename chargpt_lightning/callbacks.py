@@ -99,10 +99,11 @@ class StepBar(ProgressBar):
         drawn = self._bar.update(trainer.global_step - self._bar.n)
         if drawn or trainer.global_step == trainer.max_steps:
             rate = self._bar.format_dict["rate"] or 0.0  # updates per second
-            tokens = batch[0].numel() * trainer.world_size * trainer.accumulate_grad_batches
+            batches = trainer.accumulate_grad_batches
+            tokens = batch[0].numel() * trainer.world_size * batches
+            loss = outputs["loss"].item() * batches  # Lightning has divided it
             self._bar.set_postfix_str(
-                f"loss {outputs['loss'].item():.3f}, lr {trainer.optimizers[0].param_groups[0]['lr']:.1e}, "
-                f"{rate * tokens:,.0f} tokens/s"
+                f"loss {loss:.3f}, lr {trainer.optimizers[0].param_groups[0]['lr']:.1e}, {rate * tokens:,.0f} tokens/s"
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,6 +1,7 @@
 """The commands from end to end, on a network that learns in a second."""
 
 import csv
+import math
 import os
 import re
 import subprocess
@@ -221,7 +222,9 @@ def test_the_progress_line_counts_updates_on_a_terminal(run, monkeypatch):
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # its thread would outlive the test
     result = run(*TINY, "--trainer.accumulate_grad_batches", "2")
     last = result.err.split("\r")[-1]
-    assert re.search(r"step: 100%.* 5/5 .*loss \d\.\d{3}, lr \d\.\de-\d\d, [\d,]+ tokens/s", last)
+    line = re.search(r"step: 100%.* 5/5 .*loss (\d\.\d{3}), lr \d\.\de-\d\d, [\d,]+ tokens/s", last)
+    assert line is not None
+    assert float(line[1]) == pytest.approx(math.log(21), abs=0.3), "the mean of a batch, not of half of one"
 
 
 def test_the_seed_governs_weights_and_windows(run, tiny_run):
