@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from chargpt_lightning.callbacks import BestAndLast, EvaluateAtBothEnds, Report, SampleWriter, StepBar
 from chargpt_lightning.data import CharDataModule
@@ -162,24 +162,29 @@ def _configs_first(args: list[str]) -> list[str]:
     return others[:1] + configs + others[1:]
 
 
-def _loggers(trainer: Any) -> Any:
+def _loggers(trainer: Any) -> list[Logger]:
     """A metrics.csv always, other loggers beside it."""
-    given = trainer.logger
-    if given is False:
+    if trainer.logger is False:
         raise ConfigError("trainer.logger (False) must not be off, because a run's directory is the logger's")
-    others = given if isinstance(given, list) else [given] if given not in (None, True) else []
+    others = [] if trainer.logger is True else _listed(trainer.logger)
     return [CSVLogger(trainer.default_root_dir, name=""), *others]
 
 
 def _fit_callbacks(trainer: Any) -> list[L.Callback]:
     """The user's, then those that every run has unless it is switched off."""
-    given = trainer.callbacks
-    callbacks = list(given) if isinstance(given, list) else [given] if given else []
+    callbacks = _listed(trainer.callbacks)
     if trainer.enable_progress_bar is not False:
         callbacks.append(StepBar())
     if trainer.enable_checkpointing is not False:
         callbacks.append(BestAndLast())
     return [*callbacks, EvaluateAtBothEnds(), Report()]
+
+
+def _listed(given: Any) -> list[Any]:
+    """None, one or several, as the trainer takes loggers and callbacks."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list) else [given]
 
 
 def _require_sound(trainer: Any) -> None:
