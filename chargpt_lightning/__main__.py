@@ -9,9 +9,12 @@ from argparse import ArgumentError
 from typing import NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities import rank_zero_only
+from tqdm import tqdm
 
 from chargpt_lightning.cli import CharCLI
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.stopping import Stopped, stop_on_signals
 
 
 def main(args: list[str] | None = None) -> None:
@@ -21,12 +24,15 @@ def main(args: list[str] | None = None) -> None:
         args: The arguments; None takes the process's.
 
     Raises:
-        SystemExit: With 1 after a setting or an input that cannot work, with 2 after a flag that cannot be read;
-            one line on stderr says which.
+        SystemExit: With 1 after a setting, an input or a disk that cannot work, with 2 after a flag that cannot be
+            read; one line on stderr says which. With 130 after Ctrl-C, with 143 after SIGTERM.
     """
     _set_up_messages()
     try:
-        CharCLI(args)
+        with stop_on_signals():
+            CharCLI(args)
+    except Stopped as stop:  # of several devices the first speaks for all
+        sys.exit(stop.exit_code if _is_first_device() else 0)
     except ArgumentError as error:
         _fail(error, exit_code=2)
     except (ConfigError, MisconfigurationException) as error:
@@ -34,6 +40,12 @@ def main(args: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(error, exit_code=1)
+
+
+def _is_first_device() -> bool:
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def _fail(error: Exception, exit_code: int) -> NoReturn:
@@ -43,17 +55,26 @@ def _fail(error: Exception, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
+class _Stderr(logging.Handler):
+    """Writes messages above the progress line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 def _set_up_messages() -> None:
     """Our own messages to stderr, once for all devices; of Lightning's only what a user can act on."""
     ours = logging.getLogger(__package__)
-    ours.setLevel(logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.ERROR)
-    ours.handlers = [logging.StreamHandler(sys.stderr)]
+    ours.setLevel(logging.INFO if _is_first_device() else logging.ERROR)
+    ours.handlers = [_Stderr()]
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own affair with torch
         r".*does not have many workers",  # cutting windows costs microseconds
         r".*callbacks used to create the checkpoint need to be provided",  # not to validate or to sample
+        r"You're using the WeightAveraging callback with a model that overrides",  # which it does to be sharded
+        r"Checkpoint directory .* exists and is not empty",  # it is the resumed run's own
     ):
         warnings.filterwarnings("ignore", message=message)
 

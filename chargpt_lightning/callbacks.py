@@ -1,43 +1,20 @@
-"""What watches a run: checkpoints, the progress line, a line per evaluation, the summary, samples as they come."""
+"""What watches a run: the progress line, a line per evaluation, the summary, samples as they come."""
 
+import logging
 import os
 import shlex
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from torch import Tensor
 from tqdm import tqdm
 
 from chargpt_lightning.vocab import CharVocab
 
-
-class BestAndLast(ModelCheckpoint):
-    """Keeps `best.ckpt`, of the lowest val/loss, and `last.ckpt`, of the last evaluation or the end of training."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            monitor="val/loss", filename="best", enable_version_counter=False, save_on_train_epoch_end=False
-        )
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """After an evaluation in training."""
-        super().on_validation_end(trainer, pl_module)
-        if not trainer.sanity_checking:
-            self._save_last(trainer)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """At the end of training, where no evaluation was."""
-        if not trainer.enable_validation:
-            self._save_last(trainer)
-
-    def _save_last(self, trainer: L.Trainer) -> None:
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(Path(str(self.dirpath), "last.ckpt"), weights_only=False)
+log = logging.getLogger(__name__)
 
 
 class EvaluateAtBothEnds(Callback):
@@ -120,13 +97,21 @@ class StepBar(ProgressBar):
 
 
 class Report(Callback):
-    """Says on stderr how each evaluation went, and at the end how the run did."""
+    """Says how each evaluation went, and at the end how the run did, with what it did before it was resumed."""
 
     def __init__(self) -> None:
         self._val_losses: dict[int, float] = {}  # by step
         self._tokens = 0
         self._start_s = 0.0
         self._start_step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The evaluations so far."""
+        return {"val_losses": self._val_losses}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The evaluations before the run was resumed."""
+        self._val_losses = state_dict["val_losses"]
 
     def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The evaluation before the first update."""
@@ -158,13 +143,13 @@ class Report(Callback):
         """The summary."""
         elapsed_s = time.perf_counter() - self._start_s
         steps = trainer.global_step - self._start_step
-        _say(f"{steps:,} steps in {elapsed_s:.1f} s, {self._tokens / elapsed_s:,.0f} tokens/s")
+        log.info("%s steps in %.1f s, %s tokens/s", f"{steps:,}", elapsed_s, f"{self._tokens / elapsed_s:,.0f}")
         checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if self._val_losses and checkpoint:
             best_step = min(self._val_losses, key=self._val_losses.__getitem__)
             path = os.path.relpath(checkpoint)
-            _say(f"best val loss {self._val_losses[best_step]:.4f} at step {best_step}: {path}")
-            _say(f"sample from it: python -m chargpt_lightning predict --ckpt_path {shlex.quote(path)}")
+            log.info("best val loss %.4f at step %d: %s", self._val_losses[best_step], best_step, path)
+            log.info("sample from it: python -m chargpt_lightning predict --ckpt_path %s", shlex.quote(path))
 
 
 class SampleWriter(Callback):
@@ -186,10 +171,5 @@ class SampleWriter(Callback):
 
 
 def _say_evaluation(trainer: L.Trainer) -> None:
-    figures = trainer.callback_metrics
-    _say(f"step {trainer.global_step}: train loss {figures['train_eval/loss']:.4f}, val loss {figures['val/loss']:.4f}")
-
-
-@rank_zero_only
-def _say(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)  # above the progress line
+    train, val = (trainer.callback_metrics[f"{name}/loss"] for name in ("train_eval", "val"))
+    log.info("step %d: train loss %.4f, val loss %.4f", trainer.global_step, train, val)

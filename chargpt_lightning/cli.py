@@ -2,21 +2,28 @@
 
 import logging
 import math
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 
-from chargpt_lightning.callbacks import BestAndLast, EvaluateAtBothEnds, Report, SampleWriter, StepBar
+from chargpt_lightning.callbacks import EvaluateAtBothEnds, Report, SampleWriter, StepBar
+from chargpt_lightning.checkpoints import BestAndLast, WholeFileIO, last_checkpoint
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError, require_at_least_one
+from chargpt_lightning.history import History, HistoryInCheckpoints
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
-from chargpt_lightning.runs import newest_checkpoint, read_checkpoint, require_writable
+from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
+from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
+from chargpt_lightning.stopping import Stopped, StopSafely
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +59,8 @@ class CharCLI(LightningCLI):
                 "num_sanity_val_steps": -1,  # the whole first evaluation, before any update
                 "enable_model_summary": False,
             },
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=1337,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # the hyperparameters are plain, and load without it
@@ -78,32 +87,29 @@ class CharCLI(LightningCLI):
         parser.link_arguments("data.alphabet", "model.alphabet", apply_on="instantiate")
         parser.link_arguments("sample.prompt", "data.prompt")
         parser.link_arguments("sample.num_samples", "data.num_samples")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        for group in ("data", "model"):
+            parser.link_arguments("seed_everything", f"{group}.seed", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Reads either spelling, and completes it from the checkpoint."""
-        self.config = parser.parse_args(_configs_first(translate(args)))
+        """Reads either spelling, twice: what the checkpoint says stands beneath what the user says."""
+        args = _configs_first(translate(args))
+        running = [arg for arg in args if not arg.startswith("--print_config")]
+        first = parser.parse_args(running)
+        asked = first[first.subcommand]
+        self.origin = None
+        if asked.ckpt_path or running == args:
+            self.origin = find_origin(first.subcommand, asked.ckpt_path, Path(asked.trainer.default_root_dir))
+        beneath = [] if self.origin is None else [self.origin.settings()]
+        self.config = parser.parse_args([*args[:1], *beneath, *args[1:]])
         config = self.config[self.config.subcommand]
         seed = config.seed_everything
         if isinstance(seed, bool) or not 0 <= seed < 2**32:
             raise ConfigError(
                 f"seed_everything ({seed}) must be a number from 0 to 2**32 - 1, for a run to be repeatable"
             )
-        if path := self._find_checkpoint(config):
-            facts = read_checkpoint(path)
-            config.ckpt_path = str(path)
-            config.data.alphabet = facts.alphabet
-            if config.data.text == "auto":
-                config.data.text = facts.text
-
-    def _find_checkpoint(self, config: Any) -> Path | None:
-        path = config.ckpt_path
-        if path is None and self.config.subcommand != "fit":
-            path = "best"
-        if path in ("best", "last"):
-            path = newest_checkpoint(Path(config.trainer.default_root_dir), path)
-            log.info("checkpoint: %s", path)
-        return path and Path(path)
+        config.ckpt_path = None  # Lightning would let it beat the flags
+        if self.origin is not None:
+            self.origin.complete(config)
 
     def before_instantiate_classes(self) -> None:
         """Refuses a run that could not be made, would never end, or could not be written."""
@@ -116,7 +122,12 @@ class CharCLI(LightningCLI):
         """The trainer as configured, with what every run of the subcommand has."""
         trainer = self.config_init[self.subcommand].trainer
         if self.subcommand == "fit":
-            ours = {"logger": _loggers(trainer), "callbacks": _fit_callbacks(trainer)}
+            ours = {
+                "logger": _loggers(trainer, self.origin.run if self.origin else None),
+                "callbacks": _fit_callbacks(trainer),
+                "plugins": [*_listed(trainer.plugins), WholeFileIO()],
+                "enable_checkpointing": True,  # without, StopSafely could not be one of the callbacks
+            }
         else:
             self.save_config_callback = None  # only a training run has a directory of its own
             callbacks = [SampleWriter()] if self.subcommand == "predict" else []
@@ -126,26 +137,71 @@ class CharCLI(LightningCLI):
         except ValueError as error:  # an unknown accelerator or strategy
             raise ConfigError(f"trainer: {error}") from error
 
-    def fit(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: str | None) -> None:
+    def fit(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Trains, once the text is known to serve: Lightning would make the run's directory first."""
+        if self.origin is not None and 0 <= self.trainer.max_steps <= self.origin.facts.global_step:
+            step = self.origin.facts.global_step
+            log.info("finished: at step %d of %d; a larger trainer.max_steps goes on", step, self.trainer.max_steps)
+            return
         datamodule.setup("fit")
         parameters = sum(parameter.numel() for parameter in model.gpt.parameters())
         device = self.trainer.strategy.root_device
         log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
-        self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path)
+        if self.origin is not None:
+            self._say_what_goes_on(self.origin)
+        with _run_held(self.trainer):
+            self.trainer.fit(model, datamodule=datamodule, ckpt_path=self._ckpt_path, weights_only=True)
 
-    def validate(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: str) -> None:
+    def _say_what_goes_on(self, origin: Origin) -> None:
+        """How a resumed run stands to what it was."""
+        log.info("resuming %s at step %d", origin.run or "in a new directory", origin.facts.global_step)
+        if origin.run is not None:
+            before = self.parser.parse_args(["fit", origin.settings()]).fit
+            origin.complete(before)
+            for line in changes(before, self.config.fit):
+                log.info("changed: %s", line)
+
+    @property
+    def _ckpt_path(self) -> Path | None:
+        return None if self.origin is None else self.origin.path
+
+    def validate(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Prints the exact figures of the val split."""
-        (figures,) = self.trainer.validate(model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False)
+        (figures,) = self.trainer.validate(
+            model, datamodule=datamodule, ckpt_path=self._ckpt_path, weights_only=True, verbose=False
+        )
         print(f"loss: {figures['val/loss']:.6f}")
         print(f"bits_per_character: {figures['val/loss'] / math.log(2):.6f}")
         print(f"perplexity: {figures['val/perplexity']:.6f}")
         print(f"characters: {figures['val/characters']:.0f}")
 
-    def predict(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: str) -> None:
+    def predict(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Writes samples to stdout."""
         model.sampling = self.config_init.predict.sample
-        self.trainer.predict(model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False)
+        self.trainer.predict(
+            model, datamodule=datamodule, ckpt_path=self._ckpt_path, weights_only=True, return_predictions=False
+        )
+
+
+@contextmanager
+def _run_held(trainer: L.Trainer) -> Iterator[None]:
+    """Holds the run's directory while it is trained; if this device fails, so do the others."""
+    history = trainer.logger if isinstance(trainer.logger, History) else None  # a dry run has none
+    try:
+        if history is not None:
+            log.info("run: %s", history.save_dir)
+        yield
+    except FloatingPointError as error:
+        if not trainer.is_global_zero:
+            raise Stopped(1) from error  # the first device says it
+        raise ConfigError(f"{error}; the last good checkpoint: {last_checkpoint(trainer)}") from error
+    except BaseException:
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGKILL)
+        raise
+    finally:
+        if history is not None:
+            history.close()
 
 
 def _configs_first(args: list[str]) -> list[str]:
@@ -162,12 +218,12 @@ def _configs_first(args: list[str]) -> list[str]:
     return others[:1] + configs + others[1:]
 
 
-def _loggers(trainer: Any) -> list[Logger]:
+def _loggers(trainer: Any, run: Path | None) -> list[Logger]:
     """A metrics.csv always, other loggers beside it."""
     if trainer.logger is False:
         raise ConfigError("trainer.logger (False) must not be off, because a run's directory is the logger's")
     others = [] if trainer.logger is True else _listed(trainer.logger)
-    return [CSVLogger(trainer.default_root_dir, name=""), *others]
+    return [History(Path(trainer.default_root_dir), run), *others]
 
 
 def _fit_callbacks(trainer: Any) -> list[L.Callback]:
@@ -177,7 +233,7 @@ def _fit_callbacks(trainer: Any) -> list[L.Callback]:
         callbacks.append(StepBar())
     if trainer.enable_checkpointing is not False:
         callbacks.append(BestAndLast())
-    return [*callbacks, EvaluateAtBothEnds(), Report()]
+    return [*callbacks, EvaluateAtBothEnds(), Report(), HistoryInCheckpoints(), StopSafely()]
 
 
 def _listed(given: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from chargpt_lightning.corpus import Corpus, load_corpus, read_utf8
 from chargpt_lightning.errors import ConfigError, require_at_least_one
@@ -63,7 +63,9 @@ class WindowBatches(IterableDataset[Batch]):
         self.span = torch.arange(block_size + 1)
 
     def __iter__(self) -> Iterator[Batch]:
-        for offsets in self.offsets():
+        worker = get_worker_info()  # each takes its turn, and the loader keeps the order
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for offsets in islice(self.offsets(), first, None, step):
             windows = self.ids[torch.from_numpy(offsets)[:, None] + self.span]  # (B, T + 1)
             yield windows[:, :-1], windows[:, 1:]
 
@@ -81,14 +83,17 @@ class CharDataModule(L.LightningDataModule):
         batch_size: Windows per batch and device.
         block_size: Characters per window.
         eval_iters: Batches of each split that an evaluation during `fit` takes; `validate` takes the whole split.
+        num_workers: Processes beside each device's own that cut windows; 0 is fastest unless the text is huge.
+        sha256: What the text's must be, as hexadecimal digits; null takes any text. `fit --ckpt_path` and `validate`
+            want the checkpoint's own.
         alphabet: The vocabulary; null takes the characters of the text.
         prompt: What samples continue; `FILE:name` takes it from a file.
         num_samples: Number of samples that `predict` draws.
         seed: Which windows are drawn.
 
     Raises:
-        ConfigError: If a count is below 1; when the text is first needed, if it cannot be had, is shorter than a
-            window in either split, or, like the prompt, has a character that the alphabet has not.
+        ConfigError: If a count is below 1; when the text is first needed, if it cannot be had, has another SHA-256,
+            is shorter than a window in either split, or, like the prompt, has a character that the alphabet has not.
     """
 
     def __init__(
@@ -97,6 +102,8 @@ class CharDataModule(L.LightningDataModule):
         batch_size: int = 12,
         block_size: int = 64,
         eval_iters: int = 20,
+        num_workers: int = 0,
+        sha256: str | None = None,
         alphabet: str | None = None,
         prompt: str = "\n",
         num_samples: int = 10,
@@ -106,10 +113,14 @@ class CharDataModule(L.LightningDataModule):
         require_at_least_one(
             batch_size=batch_size, block_size=block_size, eval_iters=eval_iters, num_samples=num_samples
         )
+        if num_workers < 0:
+            raise ConfigError(f"num_workers ({num_workers}) must be at least 0")
         self.text = text
         self.batch_size = batch_size
         self.block_size = block_size
         self.eval_iters = eval_iters
+        self.num_workers = num_workers
+        self.sha256 = sha256
         self.prompt = prompt
         self.num_samples = num_samples
         self.seed = seed
@@ -134,6 +145,11 @@ class CharDataModule(L.LightningDataModule):
     def splits(self) -> tuple[Tensor, Tensor]:
         """The ids to train on (N,) and the ids to validate on (M,)."""
         ids = self.vocab.encode(self.corpus.text, name="data.text")
+        if self.sha256 not in (None, self.corpus.sha256):
+            raise ConfigError(
+                f"data.text ({self.text}) must have the SHA-256 {self.sha256}, but has {self.corpus.sha256}; "
+                "`--data.sha256 null` takes any text"
+            )
         border = int(len(ids) * TRAIN_SHARE)
         for split, length in (("train", border), ("val", len(ids) - border)):
             if length <= self.block_size:
@@ -178,7 +194,7 @@ class CharDataModule(L.LightningDataModule):
         return DataLoader([(n, ids) for n in range(self.num_samples)], batch_size=None)  # type: ignore[arg-type]
 
     def _loader(self, ids: Tensor, offsets: Callable[[], Iterable[np.ndarray]]) -> DataLoader[Batch]:
-        return DataLoader(WindowBatches(ids, self.block_size, offsets), batch_size=None)
+        return DataLoader(WindowBatches(ids, self.block_size, offsets), batch_size=None, num_workers=self.num_workers)
 
     def _train_offsets(self) -> Iterator[np.ndarray]:
         """This device's share of every batch to come."""
@@ -190,17 +206,19 @@ class CharDataModule(L.LightningDataModule):
             yield offsets[first : first + self.batch_size]
 
     def _eval_offsets(self, ids: Tensor, batches: int | None) -> Iterator[np.ndarray]:
-        """This device's share of the first `batches` batches, or of all."""
+        """This device's share of the first `batches` batches, or of all; each has as many, the last maybe empty."""
         rank, devices = self._place()
         windows = (len(ids) - 1) // self.block_size
-        limit = None if batches is None else batches * self.batch_size * devices
-        offsets = fixed_offsets(self.seed, windows, self.block_size)[:limit][rank::devices]
-        for first in range(0, len(offsets), self.batch_size):
-            yield offsets[first : first + self.batch_size]
+        size = self.batch_size * devices
+        limit = windows if batches is None else min(batches * size, windows)
+        offsets = fixed_offsets(self.seed, windows, self.block_size)[:limit]
+        for first in range(0, limit, size):
+            yield offsets[first : first + size][rank::devices]
 
     def _place(self) -> tuple[int, int]:
-        """This device's number and the number of devices."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        """This device's number and the number of devices, of those that have different data."""
+        shares = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
+        return (0, 1) if shares is None else (shares["rank"], shares["num_replicas"])
 
     def _batches_done(self) -> int:
         return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches

@@ -1,12 +1,15 @@
 """The network as a system that Lightning trains: loss, optimizer, schedule, evaluation, sampling."""
 
 import math
+import random
 from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn import functional as F
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -50,9 +53,12 @@ class CharGPT(L.LightningModule):
         beta1: Of AdamW.
         beta2: Of AdamW.
         compile: Whether `fit` compiles the network; worth it on a GPU, and on a CPU for long runs.
+        seed: Of the dropout, which is drawn for each batch anew, so that a resumed run drops what it would have.
 
     Raises:
-        ConfigError: If the network or the schedule cannot be built from these numbers.
+        ConfigError: If the network or the schedule cannot be built from these numbers, or a checkpoint's weights are
+            not of this shape.
+        FloatingPointError: In training and evaluation, if a loss is not finite; in saving, if a weight is not.
     """
 
     def __init__(
@@ -73,15 +79,16 @@ class CharGPT(L.LightningModule):
         beta1: float = 0.9,
         beta2: float = 0.99,
         compile: bool = False,
+        seed: int = 1337,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["compile"])  # a checkpoint does not care how it was computed
         self._check_training()
         config = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
         self.gpt = GPT(config)
-        self.val_loss = MeanMetric()
+        self.val_loss = MeanMetric(nan_strategy=math.nan)  # the default leaves out what is not a number
         self.val_perplexity = Perplexity()
-        self.train_eval_loss = MeanMetric()
+        self.train_eval_loss = MeanMetric(nan_strategy=math.nan)
         self.sampling = SampleConfig()
         self._compiles = compile
 
@@ -104,6 +111,34 @@ class CharGPT(L.LightningModule):
         if stage == "fit" and self._compiles:
             self.gpt.compile()
 
+    def configure_model(self) -> None:
+        """Shards the network over the devices under ModelParallelStrategy (FSDP2); otherwise there is no mesh."""
+        if self.device_mesh is None or isinstance(self.gpt, FSDPModule):
+            return
+        if (size := self.device_mesh["tensor_parallel"].size()) > 1:
+            raise ConfigError(
+                f"trainer.strategy: tensor_parallel_size ({size}) must be 1, because the network is sharded by "
+                "data_parallel_size only: set that to the number of devices"
+            )
+        for part in (*self.gpt.transformer.h, self.gpt):
+            fully_shard(part, mesh=self.device_mesh["data_parallel"])
+
+    def on_train_start(self) -> None:
+        """Gives a resumed optimizer, which comes with its old settings, those of now."""
+        optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
+        hparams = self.hparams
+        for group, decay in zip(optimizer.param_groups, (hparams["weight_decay"], 0.0), strict=True):
+            group.update(betas=(hparams["beta1"], hparams["beta2"]), weight_decay=decay)
+            group["lr"] = hparams["learning_rate"] * self._learning_rate_ratio(self.global_step)
+        scheduler.base_lrs = [hparams["learning_rate"]] * len(optimizer.param_groups)
+
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Makes the dropout a function of seed, batch and device."""
+        if self.gpt.config.dropout:
+            accumulated = self.trainer.accumulate_grad_batches
+            number = self.global_step * accumulated + batch_idx % accumulated
+            torch.manual_seed(random.Random(f"{self.hparams['seed']}/{number}/{self.global_rank}").getrandbits(32))
+
     def forward(self, ids: Tensor) -> Tensor:
         """Ids (B, T) to logits (B, T, V)."""
         return self.gpt(ids)
@@ -112,15 +147,26 @@ class CharGPT(L.LightningModule):
         """The mean loss of a batch, in nats per character."""
         ids, targets = batch
         loss = _cross_entropy(self(ids), targets)
+        figure = self._mean_over_devices(loss)
+        self._require_finite("train/loss", figure)
         if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
-            self._log_update(loss)
+            self._log_update(figure)
         return loss
 
-    def _log_update(self, loss: Tensor) -> None:
+    def _mean_over_devices(self, loss: Tensor) -> float:
+        if self.trainer.world_size > 1:
+            loss = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")  # it works in place
+        return loss.item()
+
+    def _require_finite(self, name: str, figure: float) -> None:
+        if not math.isfinite(figure):
+            raise FloatingPointError(f"{name} ({figure}) at step {self.global_step} must be finite")
+
+    def _log_update(self, loss: float) -> None:
         """Writes a row for the coming update to the loggers: `self.log` costs a millisecond, 3 % of an update."""
         interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if interval and self.global_step % interval == 0:  # 0 is Lightning's word for never
-            figures = {"train/loss": loss.item(), "lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
+            figures = {"train/loss": loss, "lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
             for logger in self.loggers:
                 logger.log_metrics(figures, step=self.global_step)
 
@@ -128,6 +174,8 @@ class CharGPT(L.LightningModule):
         """Adds a batch to the figures of the val split or, from the second dataloader, the train split."""
         ids, targets = batch
         logits = self(ids)
+        if not targets.numel():  # on a device that has no windows left, where a sharded network must run all the same
+            return
         mean_loss = self.train_eval_loss if dataloader_idx else self.val_loss
         mean_loss.update(_cross_entropy(logits, targets), weight=targets.numel())
         if mean_loss is self.val_loss:
@@ -135,6 +183,7 @@ class CharGPT(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the figures, under the number of updates made."""
+        self._require_finite("val/loss", self.val_loss.compute().item())
         self.log("step", float(self.global_step), sync_dist=True)
         self.log("val/loss", self.val_loss)
         self.log("val/perplexity", self.val_perplexity)
@@ -160,6 +209,23 @@ class CharGPT(L.LightningModule):
         scheduler = LambdaLR(optimizer, self._learning_rate_ratio)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps broken weights out of the place of good ones."""
+        if not all(weights.isfinite().all() for weights in checkpoint["state_dict"].values()):
+            raise FloatingPointError(f"weights at step {self.global_step} must be finite to be saved")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Names what does not fit, instead of a page of shapes."""
+        ours, theirs = (
+            {name: weights.shape for name, weights in state.items()}
+            for state in (self.state_dict(), checkpoint["state_dict"])
+        )
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name) != theirs.get(name):
+                raise ConfigError(
+                    f"ckpt_path: {name} {_shape(theirs.get(name))} must be {_shape(ours.get(name))} as in this network"
+                )
+
     def _learning_rate_ratio(self, step: int) -> float:
         """The learning rate of an update as a share of the peak, as LambdaLR wants it."""
         hparams = self.hparams
@@ -184,6 +250,10 @@ class CharGPT(L.LightningModule):
             clip(self.parameters(), gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+
+def _shape(size: torch.Size | None) -> str:
+    return "absent" if size is None else str(tuple(size))
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

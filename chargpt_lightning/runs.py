@@ -1,25 +1,16 @@
-"""Where runs lie on disk, and what their checkpoints say of themselves."""
+"""Where runs lie on disk: one directory a run, written by one process at a time, each file whole or not at all."""
 
+import os
 import tempfile
-from dataclasses import dataclass
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
-import torch
+from filelock import FileLock, Timeout
 
 from chargpt_lightning.errors import ConfigError
 
-
-@dataclass(frozen=True)
-class CheckpointFacts:
-    """What a checkpoint of this program says of its vocabulary and its text.
-
-    Args:
-        alphabet: The characters, in the order of their ids.
-        text: Name or path of the text it was trained on.
-    """
-
-    alphabet: str
-    text: str
+LOCK = ".lock"
 
 
 def require_writable(root: Path) -> None:
@@ -38,37 +29,83 @@ def require_writable(root: Path) -> None:
         ) from error
 
 
+def claim_directory(root: Path) -> Path:
+    """Makes the next free `version_N` below `root`; of two runs that start at once each gets its own."""
+    root.mkdir(parents=True, exist_ok=True)
+    taken = [path.name.removeprefix("version_") for path in root.glob("version_*")]
+    for number in count(1 + max((int(name) for name in taken if name.isdecimal()), default=-1)):
+        try:
+            (root / f"version_{number}").mkdir()
+        except FileExistsError:
+            continue
+        return root / f"version_{number}"
+    raise AssertionError("numbers do not end")
+
+
+def lock_directory(run: Path) -> FileLock:
+    """Takes a run's directory for this process, until it ends in whatever way.
+
+    Raises:
+        ConfigError: If another process has it.
+    """
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise ConfigError(f"ckpt_path ({run}) must not be of a run that another process is training") from error
+    return lock
+
+
+def release_directory(run: Path) -> None:
+    """Takes away a directory that holds nothing but its lock."""
+    if [path.name for path in run.iterdir()] == [LOCK]:
+        (run / LOCK).unlink()
+        run.rmdir()
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file so that whoever reads it, after whatever crash, finds the new content or the old.
+
+    Raises:
+        OSError: If it cannot be written; it names the path, and what was there is there still.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def newest_checkpoint(root: Path, name: str) -> Path:
-    """The checkpoint of the run below `root` that was started last and has one.
+    """The checkpoint of the run below `root` that was started, or resumed, last.
 
     Args:
         root: Where runs lie, at any depth.
-        name: "best" or "last"; a run that was never evaluated has the last one only.
+        name: "best" or "last"; where a run has only the other one, that.
 
     Raises:
-        ConfigError: If there is no such run.
+        ConfigError: If there is no run, or the newest has no checkpoint.
     """
-    configs = [path for path in root.glob("**/config.yaml") if (path.parent / "checkpoints" / "last.ckpt").exists()]
-    if not configs:
+    configs = sorted(root.glob("**/config.yaml"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    wanted = sorted(("best", "last"), key=lambda other: other != name)
+    found = {config.parent: _first_existing(config.parent, wanted) for config in configs}
+    if not any(found.values()):
         raise ConfigError(f"trainer.default_root_dir ({root}) must hold a run with a checkpoint: `fit` makes one")
-    checkpoints = max(configs, key=lambda path: path.stat().st_mtime).parent / "checkpoints"
-    named = checkpoints / f"{name}.ckpt"
-    return named if named.exists() else checkpoints / "last.ckpt"
+    newest, earlier = configs[0].parent, next(filter(None, found.values()))
+    if checkpoint := found[newest]:
+        return checkpoint
+    raise ConfigError(
+        f"ckpt_path ({name}) must be of the newest run, but {newest} has no checkpoint yet; "
+        f"an earlier one: --ckpt_path {earlier}"
+    )
 
 
-def read_checkpoint(path: Path) -> CheckpointFacts:
-    """Reads a checkpoint without running any code in it.
-
-    Raises:
-        ConfigError: If the file is missing, broken, or not a checkpoint of this program.
-    """
-    if not path.is_file():
-        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file, but there is none")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # what a damaged file raises in torch.load depends on where it is damaged
-        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file that is whole and holds no code") from error
-    try:
-        return CheckpointFacts(checkpoint["hyper_parameters"]["alphabet"], checkpoint["CharDataModule"]["text"])
-    except (KeyError, TypeError, IndexError) as error:
-        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning") from error
+def _first_existing(run: Path, names: list[str]) -> Path | None:
+    paths = (run / "checkpoints" / f"{name}.ckpt" for name in names)
+    return next((path for path in paths if path.exists()), None)

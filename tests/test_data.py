@@ -26,8 +26,7 @@ def counting():
 def trainer(step=0, rank=0, devices=1, accumulate=1, fn=TrainerFn.FITTING):
     return SimpleNamespace(
         global_step=step,
-        global_rank=rank,
-        world_size=devices,
+        distributed_sampler_kwargs={"rank": rank, "num_replicas": devices},
         accumulate_grad_batches=accumulate,
         state=SimpleNamespace(fn=fn),
     )

@@ -8,9 +8,10 @@ import pytest
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
+NETWORK = ["--trainer.accelerator", "cpu", "--model.n_layer", "1", "--model.n_embd", "12", "--model.block_size", "8"]
 SMALL = [
-    *("--trainer.accelerator", "cpu", "--data.text", "verse.txt", "--trainer.max_steps", "2"),
-    *("--data.eval_iters", "1", "--model.n_layer", "1", "--model.n_embd", "12", "--model.block_size", "8"),
+    *NETWORK,
+    *("--data.text", "verse.txt", "--trainer.max_steps", "2", "--data.eval_iters", "1"),
     *("--model.compile", "false", "--trainer.precision", "32-true", "--model.lr_decay_iters", "2"),
 ]
 
@@ -29,8 +30,7 @@ def test_the_readmes_commands_work(run):
     Path("my.txt").write_text(Path("verse.txt").read_text())
     for command in commands():
         args = shlex.split(command, comments=True)
-        small = SMALL if args[0] == "fit" else ["--trainer.accelerator", "cpu"]
-        result = run(*args, *small)
+        result = run(*args, *(SMALL if args[0] == "fit" else NETWORK))
         assert result.code == 0, (command, result.err)
 
 

@@ -1,0 +1,128 @@
+"""What a command takes over from a checkpoint, and how what the user asks for now stands to it."""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from jsonargparse import Namespace
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.cli import SaveConfigCallback
+
+from chargpt_lightning.checkpoints import CheckpointFacts, read_checkpoint
+from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.runs import newest_checkpoint, write_whole
+
+log = logging.getLogger(__name__)
+
+SHAPE = ("block_size", "n_layer", "n_head", "n_embd", "bias")
+LINKED = ("alphabet", "seed")  # hyperparameters that come from the data and from seed_everything
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a command starts from.
+
+    Args:
+        path: The file.
+        facts: What it says of itself.
+        run: Directory of the run that goes on; None for `validate` and `predict`, and where the file lies in no run.
+    """
+
+    path: Path
+    facts: CheckpointFacts
+    run: Path | None
+
+    def settings(self) -> str:
+        """What stands beneath the user's own settings, as a flag: the whole run's, or the checkpoint's own."""
+        if self.run is not None:
+            return f"--config={self.run / 'config.yaml'}"
+        model = {name: value for name, value in self.facts.hparams.items() if name not in LINKED}
+        data = {"text": self.facts.text, "sha256": self.facts.sha256}
+        return "--config=" + json.dumps({"model": model, "data": data})
+
+    def complete(self, config: Namespace) -> None:
+        """Sets what only the checkpoint knows.
+
+        Raises:
+            ConfigError: If the user asks for a network that its weights do not fit.
+        """
+        asked = {f"model.{name}": config.model[name] for name in SHAPE} | {"data.alphabet": config.data.alphabet}
+        for name, value in asked.items():
+            has = self.facts.hparams[name.split(".")[1]]
+            if value not in (None, has):
+                raise ConfigError(
+                    f"{name} ({value!r}) must be {has!r} for the network of {self.path}, or not be given at all"
+                )
+        config.data.alphabet = self.facts.hparams["alphabet"]
+        if config.data.text == "auto":
+            config.data.text = self.facts.text
+        if self.run is not None:
+            config.trainer.default_root_dir = str(self.run.parent)
+
+
+def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path) -> Origin | None:
+    """Looks up what `--ckpt_path` names, or what a command has that names none.
+
+    Args:
+        subcommand: `fit` starts anew without a checkpoint, the others take the best.
+        ckpt_path: A file, or "best" or "last" of the newest run below `root`.
+        root: Where runs lie.
+
+    Raises:
+        ConfigError: If there is no such checkpoint, or it cannot be read.
+    """
+    path = ckpt_path or (_requeued_checkpoint(root) if subcommand == "fit" else "best")
+    if path is None:
+        return None
+    path = newest_checkpoint(root, str(path)) if path in ("best", "last") else Path(path)
+    log.info("checkpoint: %s", path)
+    facts = read_checkpoint(path)
+    return Origin(path, facts, _run_of(path, facts) if subcommand == "fit" else None)
+
+
+def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
+    """The run that a checkpoint lies in, or beside if SLURM's signal made it."""
+    directory = checkpoint.absolute().parent
+    run = directory.parent if directory.name == "checkpoints" else directory / facts.run
+    return Path(os.path.relpath(run)) if facts.run and (run / "config.yaml").is_file() else None
+
+
+def _requeued_checkpoint(root: Path) -> Path | None:
+    """Under SLURM the checkpoint that Lightning made when the job was requeued, or a later one of that run."""
+    names = (re.fullmatch(r"hpc_ckpt_(\d+)\.ckpt", path.name) for path in root.glob("hpc_ckpt_*"))
+    numbers = [int(match[1]) for match in names if match]
+    if not numbers or not SLURMEnvironment.detect():
+        return None
+    requeued = root / f"hpc_ckpt_{max(numbers)}.ckpt"
+    facts = read_checkpoint(requeued)
+    last = root / facts.run / "checkpoints" / "last.ckpt"
+    return last if last.exists() and read_checkpoint(last).global_step > facts.global_step else requeued
+
+
+def changes(before: Namespace, now: Namespace) -> Iterator[str]:
+    """A line for each setting of a run that is not what it was."""
+    was: dict[str, Any] = vars(before.as_flat())
+    if now.data.sha256 == before.data.sha256:  # the same text, by whatever name
+        was["data.text"] = now.data.text
+    for name, value in vars(now.as_flat()).items():
+        if name.startswith(("trainer.", "model.", "data.", "seed")) and value != was.get(name):
+            moved = ", so the schedule ends elsewhere" if name == "model.lr_decay_iters" else ""
+            yield f"{name} is {value}, was {was.get(name)}{moved}"
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the settings of a run, whole or not at all, with the text that they were found to mean."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Writes config.yaml; a run that goes on writes its settings anew."""
+        config = self.config.clone()
+        corpus = trainer.datamodule.corpus  # type: ignore[attr-defined]
+        config.data.text, config.data.sha256, config.data.alphabet = corpus.name, corpus.sha256, None
+        text = self.parser.dump(config, skip_none=False)
+        write_whole(Path(trainer.loggers[0].save_dir or "", "config.yaml"), text.encode())

@@ -1,0 +1,143 @@
+"""Every way in which a run ends before its last update: it is saved first, and says how it goes on."""
+
+import logging
+import os
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Checkpoint
+
+from chargpt_lightning.checkpoints import last_checkpoint, save_now
+from chargpt_lightning.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+SHELLS_BASE = 128  # a shell says 128 + n of a process that signal n ended
+
+
+class Stopped(BaseException):
+    """The end of a process that was asked to stop.
+
+    Like KeyboardInterrupt no Exception, so that nobody takes it for a failure; unlike it, Lightning lets it through.
+
+    Args:
+        exit_code: The process's.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Makes Ctrl-C and SIGTERM raise Stopped, at once."""
+    before = {signum: signal.signal(signum, _stop_now) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _stop_now(signum: int, frame: FrameType | None) -> NoReturn:
+    raise Stopped(SHELLS_BASE + signum)
+
+
+class StopSafely(Checkpoint):
+    """Stops after an update that was asked for by signal or by `trainer.should_stop` (max_time), the run saved.
+
+    It is a Checkpoint because Lightning runs these last: what the other callbacks do after an update is saved too.
+    The state after an update, or after the evaluation that is due then, is what a run resumes from exactly.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0  # the signal
+        self._requeue: Any = None  # Lightning's handler of SLURM's signal
+        self._requeue_asked = False
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuses a run whose time is up before it goes on: Lightning would end it without a word."""
+        if trainer.should_stop:
+            raise ConfigError("trainer.max_time must be longer than what the run has taken so far, to go on")
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From here on signals wait."""
+        self._listen(trainer)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From here on, where a resumed run has no evaluation first."""
+        self._listen(trainer)
+        if signum := self._agree(trainer)[0]:
+            raise Stopped(SHELLS_BASE + signum)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """After an update, unless an evaluation comes next."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not _evaluation_is_due(trainer):
+            self._act(trainer, saved=False)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """After an evaluation, unless it was the last."""
+        if not trainer.sanity_checking and trainer.global_step != trainer.max_steps:
+            self._act(trainer, saved=True)
+
+    def _listen(self, trainer: L.Trainer) -> None:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._stop_soon)
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and self._requeue is None:
+            self._requeue = signal.signal(environment.requeue_signal or signal.SIGUSR1, self._requeue_soon)
+
+    def _stop_soon(self, signum: int, frame: FrameType | None) -> None:
+        if self._asked == signum == signal.SIGINT:
+            _stop_now(signum, frame)
+        self._asked = signum
+        if signum == signal.SIGINT:
+            log.info("stopping after this update; Ctrl-C again stops at once, without saving")
+
+    def _requeue_soon(self, signum: int, frame: FrameType | None) -> None:
+        self._requeue_asked = True
+
+    def _agree(self, trainer: L.Trainer) -> tuple[int, bool]:
+        """What any of the devices was asked: all must act on it after the same update."""
+        if trainer.world_size == 1:
+            return self._asked, self._requeue_asked
+        asked = torch.tensor([self._asked, self._requeue_asked], device=trainer.strategy.root_device)
+        signum, requeue = trainer.strategy.reduce(asked, reduce_op="max").tolist()
+        return signum, bool(requeue)
+
+    def _act(self, trainer: L.Trainer, saved: bool) -> None:
+        signum, requeue = self._agree(trainer)
+        if requeue:
+            self._requeue_asked = False
+            self._requeue(signal.SIGUSR1, None)
+        if signum:
+            _stop(trainer, saved, SHELLS_BASE + signum)
+        if trainer.should_stop and not saved:
+            _stop(trainer, saved, exit_code=0)
+
+
+def _evaluation_is_due(trainer: L.Trainer) -> bool:
+    """Whether Lightning evaluates after this update, as far as it goes by steps."""
+    interval, batches = trainer.val_check_interval, trainer.global_step * trainer.accumulate_grad_batches
+    if trainer.global_step == trainer.max_steps:
+        return True
+    return trainer.enable_validation and isinstance(interval, int) and batches % interval == 0
+
+
+def _stop(trainer: L.Trainer, saved: bool, exit_code: int) -> NoReturn:
+    if not saved:
+        save_now(trainer)
+    log.info("stopped at step %d", trainer.global_step)
+    if path := last_checkpoint(trainer):
+        log.info("resume: python -m chargpt_lightning fit --ckpt_path %s", shlex.quote(os.path.relpath(path)))
+    raise Stopped(exit_code)
