@@ -43,9 +43,8 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     if not path.is_file():
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file, but there is none")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
-            damaged = archive.testzip()
-        checkpoint = None if damaged else torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        whole = _is_whole(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if whole else None
     except Exception:  # what a damaged file raises depends on where it is damaged
         checkpoint = None
     if checkpoint is None:
@@ -60,6 +59,12 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
         )
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning") from error
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether no bit of the archive has changed: torch.load looks neither at checksums nor at what is a directory."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip() is None and not any(member.external_attr for member in archive.infolist())
 
 
 class WholeFileIO(TorchCheckpointIO):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
@@ -170,13 +171,18 @@ class CharCLI(LightningCLI):
         (figures,) = self.trainer.validate(
             model, datamodule=datamodule, ckpt_path=self._ckpt_path, weights_only=True, verbose=False
         )
+        if not self.trainer.is_global_zero:
+            return
         print(f"loss: {figures['val/loss']:.6f}")
         print(f"bits_per_character: {figures['val/loss'] / math.log(2):.6f}")
         print(f"perplexity: {figures['val/perplexity']:.6f}")
         print(f"characters: {figures['val/characters']:.0f}")
 
     def predict(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
-        """Writes samples to stdout."""
+        """Writes samples to stdout; what has never been trained would only write noise."""
+        assert self.origin is not None, "find_origin finds one or raises"
+        if self.origin.facts.global_step == 0:
+            raise ConfigError(f"ckpt_path ({self.origin.path}) must be of a trained network, but it has made 0 updates")
         model.sampling = self.config_init.predict.sample
         self.trainer.predict(
             model, datamodule=datamodule, ckpt_path=self._ckpt_path, weights_only=True, return_predictions=False
@@ -250,6 +256,15 @@ def _require_sound(trainer: Any) -> None:
         require_at_least_one(val_check_interval=trainer.val_check_interval)
     if trainer.gradient_clip_val is not None and not trainer.gradient_clip_val >= 0:
         raise ConfigError(f"gradient_clip_val ({trainer.gradient_clip_val}) must be at least 0")
+    if isinstance(trainer.strategy, Namespace) and trainer.strategy.class_path.endswith(".ModelParallelStrategy"):
+        for name, value, rule in (
+            ("tensor_parallel_size", 1, "the network is sharded by data_parallel_size only"),
+            ("save_distributed_checkpoint", False, "a checkpoint is one file"),
+        ):
+            if trainer.strategy.init_args[name] != value:
+                raise ConfigError(
+                    f"trainer.strategy.{name} ({trainer.strategy.init_args[name]}) must be {value}, because {rule}"
+                )
 
 
 def _require_end(trainer: Any) -> None:

@@ -57,7 +57,7 @@ def load_corpus(source: str) -> Corpus:
 
 
 def read_utf8(path: Path, name: str) -> str:
-    """The text of a file, its line ends as `\\n`.
+    """The text of a file, its line ends as `\\n` and without a byte order mark.
 
     Args:
         path: The file.
@@ -67,7 +67,7 @@ def read_utf8(path: Path, name: str) -> str:
         ConfigError: If the file cannot be read, is empty, or is not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name} ({path}) must be UTF-8, but byte {error.start} is not") from error
     except (OSError, ValueError) as error:

@@ -115,11 +115,6 @@ class CharGPT(L.LightningModule):
         """Shards the network over the devices under ModelParallelStrategy (FSDP2); otherwise there is no mesh."""
         if self.device_mesh is None or isinstance(self.gpt, FSDPModule):
             return
-        if (size := self.device_mesh["tensor_parallel"].size()) > 1:
-            raise ConfigError(
-                f"trainer.strategy: tensor_parallel_size ({size}) must be 1, because the network is sharded by "
-                "data_parallel_size only: set that to the number of devices"
-            )
         for part in (*self.gpt.transformer.h, self.gpt):
             fully_shard(part, mesh=self.device_mesh["data_parallel"])
 
@@ -215,16 +210,17 @@ class CharGPT(L.LightningModule):
             raise FloatingPointError(f"weights at step {self.global_step} must be finite to be saved")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Names what does not fit, instead of a page of shapes."""
+        """Names what does not fit, instead of a page of shapes; to a sharded network the weights come another way."""
+        if "state_dict" not in checkpoint:
+            return
         ours, theirs = (
             {name: weights.shape for name, weights in state.items()}
             for state in (self.state_dict(), checkpoint["state_dict"])
         )
         for name in sorted(ours.keys() | theirs.keys()):
             if ours.get(name) != theirs.get(name):
-                raise ConfigError(
-                    f"ckpt_path: {name} {_shape(theirs.get(name))} must be {_shape(ours.get(name))} as in this network"
-                )
+                there, here = (_shape(state.get(name)) for state in (theirs, ours))
+                raise ConfigError(f"ckpt_path: {name} ({there}) must be as in this network ({here})")
 
     def _learning_rate_ratio(self, step: int) -> float:
         """The learning rate of an update as a share of the peak, as LambdaLR wants it."""
@@ -253,7 +249,7 @@ class CharGPT(L.LightningModule):
 
 
 def _shape(size: torch.Size | None) -> str:
-    return "absent" if size is None else str(tuple(size))
+    return "absent" if size is None else " x ".join(map(str, size))
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr  # cuts a long alphabet short
 from typing import Any
 
 import lightning as L
@@ -57,7 +58,7 @@ class Origin:
             has = self.facts.hparams[name.split(".")[1]]
             if value not in (None, has):
                 raise ConfigError(
-                    f"{name} ({value!r}) must be {has!r} for the network of {self.path}, or not be given at all"
+                    f"{name} ({repr(value)}) must be {repr(has)} for the network of {self.path}, or not be given"
                 )
         config.data.alphabet = self.facts.hparams["alphabet"]
         if config.data.text == "auto":
@@ -107,13 +108,19 @@ def _requeued_checkpoint(root: Path) -> Path | None:
 
 def changes(before: Namespace, now: Namespace) -> Iterator[str]:
     """A line for each setting of a run that is not what it was."""
-    was: dict[str, Any] = vars(before.as_flat())
-    if now.data.sha256 == before.data.sha256:  # the same text, by whatever name
-        was["data.text"] = now.data.text
-    for name, value in vars(now.as_flat()).items():
-        if name.startswith(("trainer.", "model.", "data.", "seed")) and value != was.get(name):
+    was, is_now = _settings(before), _settings(now)
+    if is_now["data.sha256"] == was["data.sha256"]:  # the same text, by whatever name
+        del is_now["data.text"]
+    for name, value in is_now.items():
+        if value != was[name]:
             moved = ", so the schedule ends elsewhere" if name == "model.lr_decay_iters" else ""
-            yield f"{name} is {value}, was {was.get(name)}{moved}"
+            yield f"{name} is {value}, was {was[name]}{moved}"
+
+
+def _settings(config: Namespace) -> dict[str, Any]:
+    groups = {group: vars(config[group]) for group in ("trainer", "model", "data")}
+    settings = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+    return {"seed_everything": config.seed_everything, **settings}
 
 
 class SaveConfig(SaveConfigCallback):

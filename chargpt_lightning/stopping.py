@@ -93,9 +93,8 @@ class StopSafely(Checkpoint):
     def _listen(self, trainer: L.Trainer) -> None:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._stop_soon)
-        environment = getattr(trainer.strategy, "cluster_environment", None)
-        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and self._requeue is None:
-            self._requeue = signal.signal(environment.requeue_signal or signal.SIGUSR1, self._requeue_soon)
+        if self._requeue is None and SLURMEnvironment.detect() and callable(signal.getsignal(signal.SIGUSR1)):
+            self._requeue = signal.signal(signal.SIGUSR1, self._requeue_soon)
 
     def _stop_soon(self, signum: int, frame: FrameType | None) -> None:
         if self._asked == signum == signal.SIGINT:

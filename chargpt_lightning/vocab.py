@@ -1,5 +1,7 @@
 """Characters to ids and back. The alphabet, a string, is the whole vocabulary."""
 
+from reprlib import Repr
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,13 +56,19 @@ class CharVocab:
             position = int(known.argmin())
             raise ConfigError(
                 f"{name} ({text[position]!r} at position {position}) must use the {len(self.alphabet)} "
-                f"characters of the vocabulary only: {self.alphabet!r}"
+                f"characters of the vocabulary only: {_shortened(self.alphabet)}"
             )
         return torch.from_numpy(ids)
 
     def decode(self, ids: Tensor) -> str:
         """The text of ids (T,)."""
         return self._characters[ids.cpu().numpy()].tobytes().decode("utf-32-le")
+
+
+def _shortened(alphabet: str) -> str:
+    shortener = Repr()
+    shortener.maxstring = 200
+    return shortener.repr(alphabet)
 
 
 def _code_points(text: str) -> np.ndarray:

@@ -1,12 +1,15 @@
 """A home of its own for every test, and the command line as a user has it."""
 
 import os
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from chargpt_lightning import CharGPT
 from chargpt_lightning.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -66,3 +69,28 @@ def tiny_run(run) -> Path:
     """The directory of a run of five updates."""
     assert run(*TINY).code == 0
     return Path("runs/version_0")
+
+
+@pytest.fixture
+def during(monkeypatch):
+    """Has something happen within the updates of these numbers, each once."""
+
+    def during(*steps: int, happens: Callable[[], object]) -> None:
+        left = set(steps)
+        step = CharGPT.training_step
+
+        def training_step(module, batch, batch_idx):
+            if module.global_step in left:
+                left.remove(module.global_step)
+                happens()
+            return step(module, batch, batch_idx)
+
+        monkeypatch.setattr(CharGPT, "training_step", training_step)
+
+    return during
+
+
+@pytest.fixture
+def interrupt(during):
+    """Presses Ctrl-C within the updates of these numbers."""
+    return lambda *steps: during(*steps, happens=lambda: os.kill(os.getpid(), signal.SIGINT))

@@ -262,16 +262,6 @@ def test_help_names_our_settings_with_what_they_mean(run):
         assert phrase in fit
 
 
-def test_two_devices_do_what_one_does_with_twice_the_batch_and_say_it_once(run):
-    one = run(*TINY, "--data.batch_size", "4")
-    command = [sys.executable, "-m", "chargpt_lightning", *TINY, "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    two = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert two.returncode == 0
-    ours, theirs = ([float(n) for n in re.findall(r"\d\.\d{4}", said)] for said in (one.err, two.stderr))
-    assert len(ours) == 4 * 2 + 1, "four evaluations of two splits, and the best"
-    assert theirs == pytest.approx(ours, abs=2e-4)
-
-
 def test_the_module_and_a_closed_pipe_as_a_shell_has_them(run, tiny_run):
     command = f"{sys.executable} -m chargpt_lightning predict --num_samples=50 | head -n 1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)

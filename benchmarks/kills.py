@@ -1,0 +1,100 @@
+"""Kills a run at random moments, resumes it each time, and compares it with the run that was never killed.
+
+    python benchmarks/kills.py --kills 50
+
+A network of a thousand parameters evaluates and saves every 10 updates, so that many kills fall into a save. Prints
+how many kills there were, how many of the checkpoints that they left could not be read, and how many differences the
+finished run has; exits with 1 if there is any of either.
+"""
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from chargpt_lightning.checkpoints import read_checkpoint
+from chargpt_lightning.errors import ConfigError
+
+VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
+COMMAND = [sys.executable, "-m", "chargpt_lightning", "fit", "--trainer.accelerator", "cpu"]
+SETTINGS = [
+    *("--data.text", "verse.txt", "--data.batch_size", "2", "--data.eval_iters", "2", "--model.dropout", "0.2"),
+    *("--model.n_layer", "1", "--model.n_head", "2", "--model.n_embd", "8", "--model.block_size", "8"),
+    *("--trainer.val_check_interval", "10", "--trainer.log_every_n_steps", "1"),
+]
+LONGEST_DELAY_S = 1.0  # after the run has begun
+
+
+def main() -> None:
+    """Runs the comparison in a directory of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1337)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        broken, different, steps, elapsed_s = compare(Path(directory), options.kills, random.Random(options.seed))
+    print(f"{options.kills} kills over {steps} updates in {elapsed_s:.0f} s, {broken} unreadable checkpoints, ", end="")
+    print(f"{len(different)} differences", *different, sep="\n  ")
+    sys.exit(bool(broken or different))
+
+
+def compare(work: Path, kills: int, chance: random.Random) -> tuple[int, list[str], int, float]:
+    """Gives the number of unreadable checkpoints, what differs, the updates of the run and the seconds it all took."""
+    start_s = time.perf_counter()
+    (work / "verse.txt").write_text(VERSE * 20)
+    broken = 0
+    for _ in range(kills):
+        start(work, "killed", steps=10**6, kill_after_s=chance.uniform(0, LONGEST_DELAY_S))
+        broken += sum(map(unreadable, work.glob("killed/*/checkpoints/*.ckpt")))
+    steps = 10 + max(read_checkpoint(path).global_step for path in work.glob("killed/*/checkpoints/*.ckpt"))
+    for root in ("killed", "whole"):
+        start(work, root, steps)
+    return broken, list(differences(work)), steps, time.perf_counter() - start_s
+
+
+def start(work: Path, root: str, steps: int, kill_after_s: float | None = None) -> None:
+    """Starts or resumes the run below `root`, and lets it end or kills it."""
+    go_on = ["--ckpt_path", "last"] if list(work.glob(f"{root}/*/checkpoints/*.ckpt")) else SETTINGS
+    command = [*COMMAND, *go_on, "--trainer.default_root_dir", root, "--trainer.max_steps", str(steps)]
+    process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    if kill_after_s is not None:
+        assert any(line.startswith("run: ") for line in process.stderr), "the run did not begin"
+        time.sleep(kill_after_s)
+        process.kill()
+    _, said = process.communicate()
+    assert process.returncode == (0 if kill_after_s is None else -signal.SIGKILL), said
+
+
+def unreadable(checkpoint: Path) -> bool:
+    """Whether a checkpoint is not whole."""
+    try:
+        read_checkpoint(checkpoint)
+    except ConfigError:
+        return True
+    return False
+
+
+def differences(work: Path) -> Iterator[str]:
+    """Names what the killed run has otherwise than the whole one."""
+    killed, whole = (next(work.glob(f"{root}/*/checkpoints/last.ckpt")).parent for root in ("killed", "whole"))
+    if (killed / "../metrics.csv").read_text() != (whole / "../metrics.csv").read_text():
+        yield "metrics.csv"
+    for name in ("best.ckpt", "last.ckpt"):
+        one, other = (torch.load(directory / name, weights_only=True) for directory in (killed, whole))
+        for part in ("global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+            try:
+                torch.testing.assert_close(one[part], other[part], rtol=0, atol=0)
+            except AssertionError:
+                yield f"{name}: {part}"
+
+
+if __name__ == "__main__":
+    main()
