@@ -2,29 +2,22 @@
 
 import logging
 import math
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
 
-from chargpt_lightning.callbacks import EvaluateAtBothEnds, Report, SampleWriter, StepBar
-from chargpt_lightning.checkpoints import BestAndLast, WholeFileIO, last_checkpoint
+from chargpt_lightning.callbacks import SampleWriter
 from chargpt_lightning.data import CharDataModule
-from chargpt_lightning.errors import ConfigError, require_at_least_one
-from chargpt_lightning.history import History, HistoryInCheckpoints
+from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
 from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
 from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
-from chargpt_lightning.stopping import Stopped, StopSafely
+from chargpt_lightning.trainer import require_sound, run_held, settings_of_a_run
 
 log = logging.getLogger(__name__)
 
@@ -115,27 +108,20 @@ class CharCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuses a run that could not be made, would never end, or could not be written."""
         if self.subcommand == "fit":
-            _require_sound(self.config.fit.trainer)
-            _require_end(self.config.fit.trainer)
+            require_sound(self.config.fit.trainer)
             require_writable(Path(self.config.fit.trainer.default_root_dir))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer as configured, with what every run of the subcommand has."""
-        trainer = self.config_init[self.subcommand].trainer
         if self.subcommand == "fit":
-            ours = {
-                "logger": _loggers(trainer, self.origin.run if self.origin else None),
-                "callbacks": _fit_callbacks(trainer),
-                "plugins": [*_listed(trainer.plugins), WholeFileIO()],
-                "enable_checkpointing": True,  # without, StopSafely could not be one of the callbacks
-            }
+            ours = settings_of_a_run(self.config_init.fit.trainer, self.origin.run if self.origin else None)
         else:
             self.save_config_callback = None  # only a training run has a directory of its own
             callbacks = [SampleWriter()] if self.subcommand == "predict" else []
             ours = {"logger": False, "callbacks": callbacks, "enable_progress_bar": False}
         try:
             return super().instantiate_trainer(**ours, **kwargs)
-        except ValueError as error:  # an unknown accelerator or strategy
+        except (TypeError, ValueError) as error:  # an unknown accelerator or strategy, devices below 1
             raise ConfigError(f"trainer: {error}") from error
 
     def fit(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
@@ -150,7 +136,7 @@ class CharCLI(LightningCLI):
         log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
         if self.origin is not None:
             self._say_what_goes_on(self.origin)
-        with _run_held(self.trainer):
+        with run_held(self.trainer):
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=self._ckpt_path, weights_only=True)
 
     def _say_what_goes_on(self, origin: Origin) -> None:
@@ -189,27 +175,6 @@ class CharCLI(LightningCLI):
         )
 
 
-@contextmanager
-def _run_held(trainer: L.Trainer) -> Iterator[None]:
-    """Holds the run's directory while it is trained; if this device fails, so do the others."""
-    history = trainer.logger if isinstance(trainer.logger, History) else None  # a dry run has none
-    try:
-        if history is not None:
-            log.info("run: %s", history.save_dir)
-        yield
-    except FloatingPointError as error:
-        if not trainer.is_global_zero:
-            raise Stopped(1) from error  # the first device says it
-        raise ConfigError(f"{error}; the last good checkpoint: {last_checkpoint(trainer)}") from error
-    except BaseException:
-        if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)
-        raise
-    finally:
-        if history is not None:
-            history.close()
-
-
 def _configs_first(args: list[str]) -> list[str]:
     """Moves `--config FILE` to the front, so that a flag beats a file wherever it stands."""
     configs, others = [], []
@@ -222,55 +187,3 @@ def _configs_first(args: list[str]) -> list[str]:
         else:
             others.append(arg)
     return others[:1] + configs + others[1:]
-
-
-def _loggers(trainer: Any, run: Path | None) -> list[Logger]:
-    """A metrics.csv always, other loggers beside it."""
-    if trainer.logger is False:
-        raise ConfigError("trainer.logger (False) must not be off, because a run's directory is the logger's")
-    others = [] if trainer.logger is True else _listed(trainer.logger)
-    return [History(Path(trainer.default_root_dir), run), *others]
-
-
-def _fit_callbacks(trainer: Any) -> list[L.Callback]:
-    """The user's, then those that every run has unless it is switched off."""
-    callbacks = _listed(trainer.callbacks)
-    if trainer.enable_progress_bar is not False:
-        callbacks.append(StepBar())
-    if trainer.enable_checkpointing is not False:
-        callbacks.append(BestAndLast())
-    return [*callbacks, EvaluateAtBothEnds(), Report(), HistoryInCheckpoints(), StopSafely()]
-
-
-def _listed(given: Any) -> list[Any]:
-    """None, one or several, as the trainer takes loggers and callbacks."""
-    if given is None:
-        return []
-    return list(given) if isinstance(given, list) else [given]
-
-
-def _require_sound(trainer: Any) -> None:
-    """Checks what Lightning leaves unchecked."""
-    require_at_least_one(accumulate_grad_batches=trainer.accumulate_grad_batches)
-    if isinstance(trainer.val_check_interval, int):  # Lightning checks the other ways to give it
-        require_at_least_one(val_check_interval=trainer.val_check_interval)
-    if trainer.gradient_clip_val is not None and not trainer.gradient_clip_val >= 0:
-        raise ConfigError(f"gradient_clip_val ({trainer.gradient_clip_val}) must be at least 0")
-    if isinstance(trainer.strategy, Namespace) and trainer.strategy.class_path.endswith(".ModelParallelStrategy"):
-        for name, value, rule in (
-            ("tensor_parallel_size", 1, "the network is sharded by data_parallel_size only"),
-            ("save_distributed_checkpoint", False, "a checkpoint is one file"),
-        ):
-            if trainer.strategy.init_args[name] != value:
-                raise ConfigError(
-                    f"trainer.strategy.{name} ({trainer.strategy.init_args[name]}) must be {value}, because {rule}"
-                )
-
-
-def _require_end(trainer: Any) -> None:
-    ends = (trainer.max_time, trainer.limit_train_batches, trainer.overfit_batches, trainer.fast_dev_run)
-    if trainer.max_steps == -1 and not any(ends):
-        raise ConfigError(
-            "trainer.max_steps (-1) must be set, because the training windows never end; "
-            "a recipe that sets it: --config configs/shakespeare_char.yaml"
-        )

@@ -1,0 +1,120 @@
+"""Lightning's Trainer as a run has it: what is always there, what is refused, who holds the run's directory."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from jsonargparse import Namespace
+from lightning.pytorch.loggers import Logger
+
+from chargpt_lightning.callbacks import EvaluateAtBothEnds, Report, StepBar
+from chargpt_lightning.checkpoints import BestAndLast, WholeFileIO, last_checkpoint
+from chargpt_lightning.errors import ConfigError, require_at_least_one
+from chargpt_lightning.history import History, HistoryInCheckpoints
+from chargpt_lightning.stopping import Stopped, StopSafely
+
+log = logging.getLogger(__name__)
+
+
+def settings_of_a_run(trainer: Any, run: Path | None) -> dict[str, Any]:
+    """The user's loggers, callbacks and plugins, and ours beside them.
+
+    Args:
+        trainer: The Trainer's arguments as the user gave them.
+        run: The directory of a run that goes on; None for a new one.
+
+    Raises:
+        ConfigError: If there is to be no logger.
+    """
+    return {
+        "logger": _loggers(trainer, run),
+        "callbacks": _callbacks(trainer),
+        "plugins": [*_listed(trainer.plugins), WholeFileIO()],
+        "enable_checkpointing": True,  # otherwise StopSafely could not be one of the callbacks
+    }
+
+
+def _loggers(trainer: Any, run: Path | None) -> list[Logger]:
+    """A metrics.csv always, other loggers beside it."""
+    if trainer.logger is False:
+        raise ConfigError("trainer.logger (False) must not be off, because a run's directory is the logger's")
+    others = [] if trainer.logger is True else _listed(trainer.logger)
+    return [History(Path(trainer.default_root_dir), run), *others]
+
+
+def _callbacks(trainer: Any) -> list[L.Callback]:
+    """The user's, then those that every run has unless it is switched off."""
+    callbacks = _listed(trainer.callbacks)
+    if trainer.enable_progress_bar is not False:
+        callbacks.append(StepBar())
+    if trainer.enable_checkpointing is not False:
+        callbacks.append(BestAndLast())
+    return [*callbacks, EvaluateAtBothEnds(), Report(), HistoryInCheckpoints(), StopSafely()]
+
+
+def _listed(given: Any) -> list[Any]:
+    """None, one or several, as the trainer takes loggers, callbacks and plugins."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list) else [given]
+
+
+def require_sound(trainer: Any) -> None:
+    """Checks what Lightning leaves unchecked.
+
+    Raises:
+        ConfigError: If a run with these arguments would go wrong, or never end.
+    """
+    require_at_least_one(accumulate_grad_batches=trainer.accumulate_grad_batches)
+    if isinstance(trainer.val_check_interval, int):  # Lightning checks the other ways to give it
+        require_at_least_one(val_check_interval=trainer.val_check_interval)
+    for name in ("gradient_clip_val", "log_every_n_steps"):
+        if trainer[name] is not None and not trainer[name] >= 0:
+            raise ConfigError(f"{name} ({trainer[name]}) must be at least 0")
+    _require_whole_checkpoints(trainer.strategy)
+    ends = (trainer.max_time, trainer.limit_train_batches, trainer.overfit_batches, trainer.fast_dev_run)
+    if trainer.max_steps == -1 and not any(ends):
+        raise ConfigError(
+            "trainer.max_steps (-1) must be set, because the training windows never end; "
+            "a recipe that sets it: --config configs/shakespeare_char.yaml"
+        )
+
+
+def _require_whole_checkpoints(strategy: Any) -> None:
+    if not isinstance(strategy, Namespace) or not strategy.class_path.endswith(".ModelParallelStrategy"):
+        return
+    for name, value, reason in (
+        ("tensor_parallel_size", 1, "the network is sharded by data_parallel_size only"),
+        ("save_distributed_checkpoint", False, "a checkpoint is one file"),
+    ):
+        if (given := strategy.init_args[name]) != value:
+            raise ConfigError(f"trainer.strategy.{name} ({given}) must be {value}, because {reason}")
+
+
+@contextmanager
+def run_held(trainer: L.Trainer) -> Iterator[None]:
+    """Holds the run's directory while it is trained; if this device fails, so do the others.
+
+    Raises:
+        ConfigError: If a figure is no longer finite; it names the last good checkpoint.
+    """
+    history = trainer.logger if isinstance(trainer.logger, History) else None  # a dry run has none
+    try:
+        if history is not None:
+            log.info("run: %s", history.save_dir)
+        yield
+    except FloatingPointError as error:
+        if not trainer.is_global_zero:
+            raise Stopped(1) from error  # the first device says it
+        raise ConfigError(f"{error}; the last good checkpoint: {last_checkpoint(trainer)}") from error
+    except BaseException:
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGKILL)
+        raise
+    finally:
+        if history is not None:
+            history.close()
