@@ -1,73 +1,23 @@
 """The text as batches: random windows to train on, fixed windows to evaluate on, a prompt to sample from."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
-from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
-import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from chargpt_lightning.corpus import Corpus, load_corpus, read_utf8
 from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.vocab import CharVocab
+from chargpt_lightning.windows import Batch, WindowBatches, eval_offsets, train_offsets
 
 log = logging.getLogger(__name__)
 
-Batch = tuple[Tensor, Tensor]
-
 TRAIN_SHARE = 0.9
-
-
-def random_offsets(seed: int, batch: int, windows: int, size: int) -> np.ndarray:
-    """Where the windows of a training batch start: a pure function of its arguments.
-
-    Args:
-        seed: The run's seed.
-        batch: Number of the batch since the start of training.
-        windows: Number of places where a window can start.
-        size: Windows in the batch, over all devices.
-
-    Returns:
-        Offsets (size,), each at least 0 and below `windows`, drawn with replacement.
-    """
-    return np.random.default_rng((seed, batch)).integers(windows, size=size)
-
-
-def fixed_offsets(seed: int, windows: int, block_size: int) -> np.ndarray:
-    """Where windows that lie side by side start, in an order of the seed's: offsets (windows,)."""
-    return np.random.default_rng(seed).permutation(windows) * block_size
-
-
-class WindowBatches(IterableDataset[Batch]):
-    """Cuts windows out of a text, a whole batch at a time.
-
-    Args:
-        ids: The text (N,).
-        block_size: Length of a window (T).
-        offsets: Called at each iteration; gives where the windows of each batch start, (B,).
-
-    Yields:
-        Inputs (B, T) and targets (B, T), the targets one character ahead.
-    """
-
-    def __init__(self, ids: Tensor, block_size: int, offsets: Callable[[], Iterable[np.ndarray]]) -> None:
-        self.ids = ids
-        self.offsets = offsets
-        self.span = torch.arange(block_size + 1)
-
-    def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()  # each takes its turn, and the loader keeps the order
-        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for offsets in islice(self.offsets(), first, None, step):
-            windows = self.ids[torch.from_numpy(offsets)[:, None] + self.span]  # (B, T + 1)
-            yield windows[:, :-1], windows[:, 1:]
 
 
 class CharDataModule(L.LightningDataModule):
@@ -178,14 +128,15 @@ class CharDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless batches, from the one that the trainer stands at."""
         train, _ = self.splits
-        return self._loader(train, self._train_offsets)
+        offsets = partial(train_offsets, windows=len(train) - self.block_size, **self._share())
+        return self._loader(WindowBatches(train, self.block_size, offsets, self._batches_done))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """For `fit` the first `eval_iters` batches of the val and of the train split, for `validate` all of val."""
         train, val = self.splits
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING:
-            return [self._loader(val, partial(self._eval_offsets, val, None))]
-        return [self._loader(split, partial(self._eval_offsets, split, self.eval_iters)) for split in (val, train)]
+            return [self._eval_loader(val, limit=None)]
+        return [self._eval_loader(split, self.eval_iters) for split in (val, train)]
 
     def predict_dataloader(self) -> DataLoader[tuple[int, Tensor]]:
         """For each sample its number and the ids of the prompt (T,)."""
@@ -193,32 +144,19 @@ class CharDataModule(L.LightningDataModule):
         ids = self.vocab.encode(prompt, name="prompt")
         return DataLoader([(n, ids) for n in range(self.num_samples)], batch_size=None)  # type: ignore[arg-type]
 
-    def _loader(self, ids: Tensor, offsets: Callable[[], Iterable[np.ndarray]]) -> DataLoader[Batch]:
-        return DataLoader(WindowBatches(ids, self.block_size, offsets), batch_size=None, num_workers=self.num_workers)
-
-    def _train_offsets(self) -> Iterator[np.ndarray]:
-        """This device's share of every batch to come."""
-        windows = len(self.splits[0]) - self.block_size
-        rank, devices = self._place()
-        first = rank * self.batch_size
-        for batch in count(self._batches_done()):
-            offsets = random_offsets(self.seed, batch, windows, devices * self.batch_size)
-            yield offsets[first : first + self.batch_size]
-
-    def _eval_offsets(self, ids: Tensor, batches: int | None) -> Iterator[np.ndarray]:
-        """This device's share of the first `batches` batches, or of all; each has as many, the last maybe empty."""
-        rank, devices = self._place()
+    def _eval_loader(self, ids: Tensor, limit: int | None) -> DataLoader[Batch]:
         windows = (len(ids) - 1) // self.block_size
-        size = self.batch_size * devices
-        limit = windows if batches is None else min(batches * size, windows)
-        offsets = fixed_offsets(self.seed, windows, self.block_size)[:limit]
-        for first in range(0, limit, size):
-            yield offsets[first : first + size][rank::devices]
+        offsets = partial(eval_offsets, windows=windows, block_size=self.block_size, limit=limit, **self._share())
+        return self._loader(WindowBatches(ids, self.block_size, offsets))
 
-    def _place(self) -> tuple[int, int]:
-        """This device's number and the number of devices, of those that have different data."""
-        shares = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
-        return (0, 1) if shares is None else (shares["rank"], shares["num_replicas"])
+    def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
+        return DataLoader(batches, batch_size=None, num_workers=self.num_workers)
+
+    def _share(self) -> dict[str, int]:
+        """What tells this device's windows from those of the others: those that are to have different ones."""
+        others = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
+        rank, devices = (0, 1) if others is None else (others["rank"], others["num_replicas"])
+        return {"seed": self.seed, "batch_size": self.batch_size, "rank": rank, "devices": devices}
 
     def _batches_done(self) -> int:
         return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches

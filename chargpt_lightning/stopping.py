@@ -60,6 +60,7 @@ class StopSafely(Checkpoint):
 
     def __init__(self) -> None:
         self._asked = 0  # the signal
+        self._speaks = False
         self._requeue: Any = None  # Lightning's handler of SLURM's signal
         self._requeue_asked = False
 
@@ -91,6 +92,7 @@ class StopSafely(Checkpoint):
             self._act(trainer, saved=True)
 
     def _listen(self, trainer: L.Trainer) -> None:
+        self._speaks = trainer.is_global_zero
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._stop_soon)
         if self._requeue is None and SLURMEnvironment.detect() and callable(signal.getsignal(signal.SIGUSR1)):
@@ -100,8 +102,8 @@ class StopSafely(Checkpoint):
         if self._asked == signum == signal.SIGINT:
             _stop_now(signum, frame)
         self._asked = signum
-        if signum == signal.SIGINT:
-            log.info("stopping after this update; Ctrl-C again stops at once, without saving")
+        if signum == signal.SIGINT and self._speaks:
+            os.write(2, b"\nstopping after this update; Ctrl-C again stops at once, without saving\n")  # safe anywhere
 
     def _requeue_soon(self, signum: int, frame: FrameType | None) -> None:
         self._requeue_asked = True

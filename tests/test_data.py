@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
 from chargpt_lightning import CharDataModule
-from chargpt_lightning.data import random_offsets
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.windows import random_offsets
 
 LENGTH = 1000
 
@@ -34,6 +34,21 @@ def trainer(step=0, rank=0, devices=1, accumulate=1, fn=TrainerFn.FITTING):
 
 def train_batches(data: CharDataModule, number: int) -> list[torch.Tensor]:
     return [ids for ids, _ in islice(data.train_dataloader(), number)]
+
+
+@pytest.mark.slow
+def test_workers_that_are_spawned_keep_the_order_and_the_place(counting):
+    plain = counting()
+    plain.trainer = trainer(step=3)
+    data = counting(num_workers=2)
+    data.trainer = trainer(step=3)
+    data.trainer.cannot_be_sent = lambda: None  # as little as a real trainer can
+    loader = data.train_dataloader()
+    loader.multiprocessing_context = "spawn"
+    assert all(map(torch.equal, train_batches(plain, 5), [ids for ids, _ in islice(loader, 5)]))
+    data.trainer.global_step = 4
+    (first, _), (expected, _) = next(iter(loader)), list(islice(plain.train_dataloader(), 2))[1]
+    assert torch.equal(first, expected)
 
 
 def test_targets_are_one_character_ahead(counting):

@@ -69,7 +69,7 @@ def test_arrows_make_no_circle():
         left = {room: siblings for room, siblings in left.items() if room not in free}
 
 
-@pytest.mark.parametrize("room", ["gpt", "schedule", "sampling", "vocab"])
+@pytest.mark.parametrize("room", ["gpt", "schedule", "sampling", "vocab", "windows"])
 def test_the_arithmetic_knows_no_sibling_but_errors_and_no_lightning(room):
     assert arrows()[room] <= {"errors"}
     source = (ROOT / "chargpt_lightning" / f"{room}.py").read_text()
