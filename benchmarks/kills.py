@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -66,7 +67,8 @@ def start(work: Path, root: str, steps: int, kill_after_s: float | None = None) 
     process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     if kill_after_s is not None:
-        assert any(line.startswith("run: ") for line in process.stderr), "the run did not begin"
+        said = list(takewhile(lambda line: not line.startswith("run: "), process.stderr))
+        assert process.poll() is None, "".join(said)
         time.sleep(kill_after_s)
         process.kill()
     _, said = process.communicate()

@@ -55,7 +55,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
             text=checkpoint["CharDataModule"]["text"],
             sha256=checkpoint["CharDataModule"]["sha256"],
             global_step=checkpoint["global_step"],
-            run=checkpoint.get("run", ""),
+            run=checkpoint["history"]["run"] if "history" in checkpoint else "",
         )
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning") from error

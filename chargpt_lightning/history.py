@@ -2,6 +2,8 @@
 
 import csv
 import io
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from chargpt_lightning.runs import claim_directory, lock_directory, release_directory, write_whole
+
+log = logging.getLogger(__name__)
 
 ROWS_IN_MEMORY = 100
 
@@ -87,6 +91,8 @@ class History(Logger):
         else:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, names).writerows(self._pending)
+                file.flush()
+                os.fsync(file.fileno())  # a checkpoint that counts these rows must not outlive them
         self._pending = []
 
     @rank_zero_only
@@ -104,6 +110,8 @@ class History(Logger):
         if kept := self._read()[:row]:
             self._rewrite(list(kept[0]), kept)
             self.rows = len(kept)
+            if self.rows < row:
+                log.warning("%s has lost %d of the %d rows before the checkpoint", self.path, row - self.rows, row)
 
     @rank_zero_only
     def close(self) -> None:
@@ -115,12 +123,12 @@ class History(Logger):
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        with self.path.open(newline="", encoding="utf-8") as file:
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
             return list(csv.DictReader(file))
 
     def _rewrite(self, names: list[str], rows: list[dict[str, Any]]) -> None:
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, names)
+        writer = csv.DictWriter(text, names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
         write_whole(self.path, text.getvalue().encode())
@@ -134,10 +142,9 @@ class HistoryInCheckpoints(Callback):
         """Writes the rows so far, and counts them into the checkpoint."""
         if trainer.is_global_zero and isinstance(history := trainer.logger, History):
             history.save()
-            checkpoint["rows"] = history.rows
-            checkpoint["run"] = Path(history.save_dir).name
+            checkpoint["history"] = {"run": Path(history.save_dir).name, "rows": history.rows}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Goes on from that row."""
         if trainer.is_global_zero and isinstance(history := trainer.logger, History):
-            history.go_on_from(checkpoint.get("rows", 0))
+            history.go_on_from(checkpoint["history"]["rows"] if "history" in checkpoint else 0)

@@ -77,6 +77,7 @@ class StopSafely(Checkpoint):
         """From here on, where a resumed run has no evaluation first."""
         self._listen(trainer)
         if signum := self._agree(trainer)[0]:
+            log.info("stopped before the first update: there is nothing to save")
             raise Stopped(SHELLS_BASE + signum)
 
     def on_train_batch_end(

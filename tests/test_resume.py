@@ -114,6 +114,14 @@ def test_a_checkpoint_outside_a_run_starts_a_new_one_with_its_network(run):
     assert states(Path("runs/version_1"))["last"]["hyper_parameters"]["n_embd"] == 8
 
 
+def test_rows_that_are_gone_are_said_to_be_gone(run, tiny_run):
+    lines = (tiny_run / "metrics.csv").read_text().splitlines(keepends=True)
+    (tiny_run / "metrics.csv").write_text("".join(lines[:4]) + "\xff,a,row,of,too,many,fields,and,no,figures")
+    result = run("fit", "--ckpt_path", "last", "--trainer.max_steps", "6")
+    assert result.code == 0
+    assert f"{tiny_run}/metrics.csv has lost {len(lines) - 5} of the {len(lines) - 1} rows before the" in result.err
+
+
 def test_a_finished_run_says_so_and_is_left_alone(run, tiny_run):
     before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
     result = run("fit", "--ckpt_path", "last")

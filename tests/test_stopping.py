@@ -63,7 +63,9 @@ def test_a_signal_in_the_first_evaluation_stops_before_the_first_update(run, mon
         return step(module, *args)
 
     monkeypatch.setattr(CharGPT, "validation_step", validation_step)
-    assert run(*TINY).code == code
+    result = run(*TINY)
+    assert result.code == code
+    assert result.err.endswith("stopped before the first update: there is nothing to save\n")
     assert not list(Path("runs").rglob("*.ckpt"))
 
 
