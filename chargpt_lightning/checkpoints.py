@@ -25,6 +25,7 @@ class CheckpointFacts:
         sha256: Of that text.
         global_step: Updates made.
         run: Name of its run's directory; "" if it was saved outside `fit`.
+        resumable: Whether it holds the optimizer's state, and not only weights.
     """
 
     hparams: dict[str, Any]
@@ -32,6 +33,7 @@ class CheckpointFacts:
     sha256: str
     global_step: int
     run: str
+    resumable: bool
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts:
@@ -49,16 +51,31 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
         checkpoint = None
     if checkpoint is None:
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file that is whole and holds no code")
-    try:
-        return CheckpointFacts(
-            hparams=dict(checkpoint["hyper_parameters"]),
-            text=checkpoint["CharDataModule"]["text"],
-            sha256=checkpoint["CharDataModule"]["sha256"],
-            global_step=checkpoint["global_step"],
-            run=checkpoint["history"]["run"] if "history" in checkpoint else "",
-        )
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning") from error
+    if (facts := _facts_of(checkpoint)) is None:
+        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning")
+    return facts
+
+
+def _facts_of(checkpoint: Any) -> CheckpointFacts | None:
+    match checkpoint:
+        case {
+            "hyper_parameters": {
+                "alphabet": str(),
+                "block_size": int(),
+                "n_layer": int(),
+                "n_head": int(),
+                "n_embd": int(),
+                "bias": bool(),
+            } as hparams,
+            "CharDataModule": {"text": str() as text, "sha256": str() as sha256},
+            "global_step": int() as global_step,
+            "state_dict": dict(),
+        }:
+            history = checkpoint.get("history")
+            run = str(history.get("run", "")) if isinstance(history, dict) else ""
+            resumable = {"loops", "optimizer_states", "lr_schedulers"} <= checkpoint.keys()
+            return CheckpointFacts(dict(hparams), text, sha256, global_step, run, resumable)
+    return None
 
 
 def _is_whole(path: Path) -> bool:

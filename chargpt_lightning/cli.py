@@ -144,7 +144,6 @@ class CharCLI(LightningCLI):
         log.info("resuming %s at step %d", origin.run or "in a new directory", origin.facts.global_step)
         if origin.run is not None:
             before = self.parser.parse_args(["fit", origin.settings()]).fit
-            origin.complete(before)
             for line in changes(before, self.config.fit):
                 log.info("changed: %s", line)
 

@@ -64,7 +64,15 @@ class Origin:
         if config.data.text == "auto":
             config.data.text = self.facts.text
         if self.run is not None:
-            config.trainer.default_root_dir = str(self.run.parent)
+            self._move_root(config.trainer)
+
+    def _move_root(self, trainer: Namespace) -> None:
+        """The run goes on where it lies, aloud if the settings say another place."""
+        assert self.run is not None
+        lies, said = self.run.parent.absolute(), Path(trainer.default_root_dir).absolute()
+        if said not in (lies, *lies.parents):
+            log.info("trainer.default_root_dir (%s) gives way: the run lies in %s", said, self.run.parent)
+        trainer.default_root_dir = str(self.run.parent)
 
 
 def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path) -> Origin | None:
@@ -84,7 +92,11 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path) -> Or
     path = newest_checkpoint(root, str(path)) if path in ("best", "last") else Path(path)
     log.info("checkpoint: %s", path)
     facts = read_checkpoint(path)
-    return Origin(path, facts, _run_of(path, facts) if subcommand == "fit" else None)
+    if subcommand != "fit":
+        return Origin(path, facts, run=None)
+    if not facts.resumable:
+        raise ConfigError(f"ckpt_path ({path}) must hold the optimizer's state to go on from, but holds only weights")
+    return Origin(path, facts, _run_of(path, facts))
 
 
 def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
@@ -111,6 +123,7 @@ def changes(before: Namespace, now: Namespace) -> Iterator[str]:
     was, is_now = _settings(before), _settings(now)
     if is_now["data.sha256"] == was["data.sha256"]:  # the same text, by whatever name
         del is_now["data.text"]
+    del is_now["data.alphabet"], is_now["trainer.default_root_dir"]  # which cannot change
     for name, value in is_now.items():
         if value != was[name]:
             moved = ", so the schedule ends elsewhere" if name == "model.lr_decay_iters" else ""

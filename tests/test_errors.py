@@ -114,19 +114,22 @@ def test_predict_refuses(run, tiny_run, args, message):
     assert refused(run, "predict", *args).startswith(message)
 
 
-@pytest.mark.parametrize("damage", ["cut off", "empty", "text", "foreign", "code"])
+@pytest.mark.parametrize("damage", ["cut off", "empty", "text", "foreign", "nearly ours", "code"])
 def test_a_checkpoint_that_is_none_is_refused(run, tiny_run, damage):
     whole = (tiny_run / "checkpoints/best.ckpt").read_bytes()
     path = Path("damaged.ckpt")
     if damage == "foreign":
         torch.save({"model": {}, "model_args": {"n_layer": 1}}, path)
+    elif damage == "nearly ours":
+        ours = torch.load(tiny_run / "checkpoints/best.ckpt", weights_only=True)
+        torch.save(ours | {"hyper_parameters": ours["hyper_parameters"] | {"alphabet": 5}}, path)
     elif damage == "code":
         torch.save({"model": torch.nn.Linear(1, 1)}, path)
     else:
         path.write_bytes({"cut off": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[damage])
     expected = (
         "ckpt_path (damaged.ckpt) must be a checkpoint of chargpt_lightning"
-        if damage == "foreign"
+        if damage in ("foreign", "nearly ours")
         else "ckpt_path (damaged.ckpt) must be a checkpoint file that is whole and holds no code"
     )
     for subcommand in ("validate", "predict"):

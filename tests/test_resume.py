@@ -79,7 +79,10 @@ def test_a_run_goes_on_from_any_directory_and_after_it_was_moved(run, interrupt,
     Path("runs/version_1").rename("moved")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert run("fit", "--ckpt_path", "../work/moved/checkpoints/last.ckpt").code == 0
+    result = run("fit", "--ckpt_path", "../work/moved/checkpoints/last.ckpt", "--trainer.default_root_dir", "here")
+    assert result.code == 0
+    assert re.search(r"^trainer.default_root_dir \(.*/here\) gives way: the run lies in ../work$", result.err, re.M)
+    assert not re.search(r"^changed: ", result.err, re.MULTILINE)
     assert list(Path().iterdir()) == []
     assert_same_run(Path("../work/runs/version_0"), Path("../work/moved"))
 
@@ -237,6 +240,16 @@ def test_the_newest_run_is_meant_even_if_it_has_nothing_to_go_on_from(run, tiny_
     for args in (["fit", "--ckpt_path", "last"], ["predict"]):
         message = refused(run, *args)
         assert "must be of the newest run, but runs/version_1 has no checkpoint yet; an earlier one: " in message
+
+
+def test_weights_alone_can_be_sampled_from_but_are_nothing_to_go_on_from(run, tiny_run):
+    path = tiny_run / "checkpoints/last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
+    torch.save(checkpoint, path)
+    message = f"ckpt_path ({path}) must hold the optimizer's state to go on from, but holds only weights"
+    assert refused(run, "fit", "--ckpt_path", "last", "--trainer.max_steps", "6") == message
+    assert run("predict", "--ckpt_path", "last", "--num_samples=1").code == 0
 
 
 def test_an_untrained_network_is_never_sampled(run, tiny_run):
