@@ -184,6 +184,7 @@ class CharGPT(L.LightningModule):
         self.log("val/perplexity", self.val_perplexity)
         self.log("val/characters", self.val_loss.weight.clone(), reduce_fx="sum", sync_dist=True)
         if self.train_eval_loss.update_called:  # not in `validate`
+            self._require_finite("train_eval/loss", self.train_eval_loss.compute().item())
             self.log("train_eval/loss", self.train_eval_loss)
 
     def predict_step(self, batch: tuple[int, Tensor], batch_idx: int) -> Tensor:
