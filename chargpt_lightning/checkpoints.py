@@ -70,7 +70,7 @@ def _facts_of(checkpoint: Any) -> CheckpointFacts | None:
             "CharDataModule": {"text": str() as text, "sha256": str() as sha256},
             "global_step": int() as global_step,
             "state_dict": dict(),
-        }:
+        } if all(isinstance(value, str | int | float) for value in hparams.values()):
             history = checkpoint.get("history")
             run = str(history.get("run", "")) if isinstance(history, dict) else ""
             resumable = {"loops", "optimizer_states", "lr_schedulers"} <= checkpoint.keys()

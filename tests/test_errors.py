@@ -55,6 +55,17 @@ def refused(run, *args: str) -> str:
         (["--trainer.accumulate_grad_batches", "0"], "accumulate_grad_batches (0) must be at least 1"),
         (["--trainer.val_check_interval", "0"], "val_check_interval (0) must be at least 1"),
         (["--trainer.gradient_clip_val", "-1"], "gradient_clip_val (-1) must be at least 0"),
+        (["--trainer.log_every_n_steps", "-1"], "log_every_n_steps (-1) must be at least 0"),
+        (["--trainer.devices", "-1"], "trainer: `devices` selected with `CPUAccelerator` should be an int > 0."),
+        (["--data.num_workers", "-1"], "num_workers (-1) must be at least 0"),
+        (
+            ["--trainer.strategy", "ModelParallelStrategy", "--trainer.strategy.data_parallel_size", "2"],
+            "trainer.strategy.tensor_parallel_size (auto) must be 1, because the network is sharded by data_parallel",
+        ),
+        (
+            ["--trainer.strategy", "ModelParallelStrategy", "--trainer.strategy.tensor_parallel_size", "1"],
+            "trainer.strategy.save_distributed_checkpoint (True) must be False, because a checkpoint is one file",
+        ),
         (["--trainer.logger", "false"], "trainer.logger (False) must not be off"),
         (["--trainer.max_steps", "-1"], "trainer.max_steps (-1) must be set, because the training windows never end"),
         pytest.param(["--trainer.accelerator", "cuda"], "`CUDAAccelerator` can not run on your system", marks=CPU_ONLY),
@@ -114,22 +125,23 @@ def test_predict_refuses(run, tiny_run, args, message):
     assert refused(run, "predict", *args).startswith(message)
 
 
-@pytest.mark.parametrize("damage", ["cut off", "empty", "text", "foreign", "nearly ours", "code"])
+@pytest.mark.parametrize("damage", ["cut off", "empty", "text", "foreign", "nearly ours", "nearly plain", "code"])
 def test_a_checkpoint_that_is_none_is_refused(run, tiny_run, damage):
     whole = (tiny_run / "checkpoints/best.ckpt").read_bytes()
     path = Path("damaged.ckpt")
     if damage == "foreign":
         torch.save({"model": {}, "model_args": {"n_layer": 1}}, path)
-    elif damage == "nearly ours":
+    elif damage.startswith("nearly"):
         ours = torch.load(tiny_run / "checkpoints/best.ckpt", weights_only=True)
-        torch.save(ours | {"hyper_parameters": ours["hyper_parameters"] | {"alphabet": 5}}, path)
+        other = {"alphabet": 5} if damage == "nearly ours" else {"min_lr": torch.zeros(1)}
+        torch.save(ours | {"hyper_parameters": ours["hyper_parameters"] | other}, path)
     elif damage == "code":
         torch.save({"model": torch.nn.Linear(1, 1)}, path)
     else:
         path.write_bytes({"cut off": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[damage])
     expected = (
         "ckpt_path (damaged.ckpt) must be a checkpoint of chargpt_lightning"
-        if damage in ("foreign", "nearly ours")
+        if damage in ("foreign", "nearly ours", "nearly plain")
         else "ckpt_path (damaged.ckpt) must be a checkpoint file that is whole and holds no code"
     )
     for subcommand in ("validate", "predict"):

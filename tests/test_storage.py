@@ -33,8 +33,10 @@ def full_disk() -> Iterator[None]:
     """No file grows beyond what the small ones need: a write beyond it is an OSError, as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @contextmanager
@@ -44,9 +46,11 @@ def unwritable() -> Iterator[None]:
     directory.chmod(0o555)
     if user == 0:
         os.seteuid(NOBODY)
-    yield
-    os.seteuid(user)
-    directory.chmod(0o755)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        directory.chmod(0o755)
 
 
 @pytest.mark.parametrize(("fault", "reason"), [(full_disk, "File too large"), (unwritable, "Permission denied")])
@@ -133,6 +137,12 @@ def test_no_checkpoint_runs_code(run, tiny_run, subcommand, protocol):
         for path in ("last", str(last), str(bare)):
             message = refused(run, subcommand, "--ckpt_path", path)
             assert message.endswith("must be a checkpoint file that is whole and holds no code")
+    assert not Path("executed").exists()
+
+
+def test_no_file_of_settings_runs_code(run):
+    Path("hostile.yaml").write_text("data:\n  text: !!python/object/apply:os.system ['touch executed']\n")
+    assert "could not determine a constructor" in refused(run, *TINY, "--config", "hostile.yaml")
     assert not Path("executed").exists()
 
 
