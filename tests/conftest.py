@@ -32,6 +32,23 @@ class Result:
     err: str
 
 
+def files() -> set[str]:
+    return {str(path) for path in Path().rglob("*")}
+
+
+def refused(run, *args: str) -> str:
+    """Runs a command that must fail; gives its one line."""
+    before = files()
+    result = run(*args)
+    assert result.code in (1, 2)
+    assert result.out == ""
+    said = [line for line in result.err.splitlines() if not line.startswith("checkpoint: ")]
+    assert len(said) == 1, result.err
+    assert said[0].startswith("error: ")
+    assert files() == before
+    return said[0].removeprefix("error: ")
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
     """An empty home, an empty working directory with a text in it, and configs/ where a clone has it."""

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import TINY
+from conftest import TINY, files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_errors import files
 
 from chargpt_lightning import CharGPT
 from chargpt_lightning.nanogpt import RENAMED

@@ -4,26 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, refused
 
 CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the accelerator")
-
-
-def files() -> set[str]:
-    return {str(path) for path in Path().rglob("*")}
-
-
-def refused(run, *args: str) -> str:
-    """Runs a command that must fail; gives its one line."""
-    before = files()
-    result = run(*args)
-    assert result.code in (1, 2)
-    assert result.out == ""
-    said = [line for line in result.err.splitlines() if not line.startswith("checkpoint: ")]
-    assert len(said) == 1, result.err
-    assert said[0].startswith("error: ")
-    assert files() == before
-    return said[0].removeprefix("error: ")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import TINY
-from test_errors import refused
+from conftest import TINY, refused
 
 from chargpt_lightning.schedule import learning_rate_at
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
-from test_errors import files, refused
+from conftest import TINY, files, refused
 
 from chargpt_lightning.checkpoints import read_checkpoint
 from chargpt_lightning.errors import ConfigError
