@@ -85,7 +85,7 @@ class CharCLI(LightningCLI):
             parser.link_arguments("seed_everything", f"{group}.seed", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Reads either spelling, twice: what the checkpoint says stands beneath what the user says."""
+        """Reads either spelling, and again if there is a checkpoint: what it says stands beneath what the user says."""
         args = _configs_first(translate(args))
         running = [arg for arg in args if not arg.startswith("--print_config")]
         first = parser.parse_args(running)
@@ -94,7 +94,8 @@ class CharCLI(LightningCLI):
         if asked.ckpt_path or running == args:
             self.origin = find_origin(first.subcommand, asked.ckpt_path, Path(asked.trainer.default_root_dir))
         beneath = [] if self.origin is None else [self.origin.settings()]
-        self.config = parser.parse_args([*args[:1], *beneath, *args[1:]])
+        again = beneath or running != args
+        self.config = parser.parse_args([*args[:1], *beneath, *args[1:]]) if again else first
         config = self.config[self.config.subcommand]
         seed = config.seed_everything
         if isinstance(seed, bool) or not 0 <= seed < 2**32:

@@ -1,7 +1,6 @@
 """The network as a system that Lightning trains: loss, optimizer, schedule, evaluation, sampling."""
 
 import math
-import random
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +17,7 @@ from torchmetrics.text import Perplexity
 
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.gpt import GPT, GPTConfig
-from chargpt_lightning.sampling import SampleConfig, generate
+from chargpt_lightning.sampling import SampleConfig, derived_seed, generate
 from chargpt_lightning.schedule import learning_rate_at
 
 
@@ -132,7 +131,7 @@ class CharGPT(L.LightningModule):
         if self.gpt.config.dropout:
             accumulated = self.trainer.accumulate_grad_batches
             number = self.global_step * accumulated + batch_idx % accumulated
-            torch.manual_seed(random.Random(f"{self.hparams['seed']}/{number}/{self.global_rank}").getrandbits(32))
+            torch.manual_seed(derived_seed(self.hparams["seed"], number, self.global_rank))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids (B, T) to logits (B, T, V)."""

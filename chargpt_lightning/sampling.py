@@ -47,8 +47,12 @@ class SampleConfig:
 
     def generator(self, n: int, device: torch.device) -> torch.Generator:
         """The random numbers of sample n, on `device`."""
-        # A seed of its own for each pair: seed + n would make sample 1 of seed 0 sample 0 of seed 1.
-        return torch.Generator(device).manual_seed(random.Random(f"{self.seed}/{n}").getrandbits(32))
+        return torch.Generator(device).manual_seed(derived_seed(self.seed, n))
+
+
+def derived_seed(*numbers: int) -> int:
+    """A seed of its own, of 32 bits, for each tuple: a sum would make sample 1 of seed 0 sample 0 of seed 1."""
+    return random.Random("/".join(map(str, numbers))).getrandbits(32)
 
 
 def next_id(logits: Tensor, config: SampleConfig, generator: torch.Generator) -> Tensor:

@@ -75,7 +75,7 @@ def require_sound(trainer: Any) -> None:
     for name in ("gradient_clip_val", "log_every_n_steps"):
         if trainer[name] is not None and not trainer[name] >= 0:
             raise ConfigError(f"{name} ({trainer[name]}) must be at least 0")
-    _require_whole_checkpoints(trainer.strategy)
+    _require_sharding_that_we_have(trainer.strategy)
     ends = (trainer.max_time, trainer.limit_train_batches, trainer.overfit_batches, trainer.fast_dev_run)
     if trainer.max_steps == -1 and not any(ends):
         raise ConfigError(
@@ -84,7 +84,7 @@ def require_sound(trainer: Any) -> None:
         )
 
 
-def _require_whole_checkpoints(strategy: Any) -> None:
+def _require_sharding_that_we_have(strategy: Any) -> None:
     if not isinstance(strategy, Namespace) or not strategy.class_path.endswith(".ModelParallelStrategy"):
         return
     for name, value, reason in (

@@ -1,5 +1,6 @@
 """A home of its own for every test, and the command line as a user has it."""
 
+import csv
 import os
 import signal
 import sys
@@ -30,6 +31,12 @@ class Result:
     code: int
     out: str
     err: str
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    """The rows of a run's metrics.csv."""
+    with (run_dir / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def files() -> set[str]:

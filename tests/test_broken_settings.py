@@ -18,7 +18,7 @@ ONE_OR_MORE = [*SIZES, "model.lr_decay_iters", "trainer.accumulate_grad_batches"
 COUNTS = ["model.warmup_iters", "data.num_workers"]
 RATIOS = ["model.dropout", "model.beta1", "model.beta2"]
 FLOATS = [*RATIOS, "model.learning_rate", "model.min_lr", "model.weight_decay", "sample.temperature"]
-INTS = [*SIZES, *COUNTS, "model.lr_decay_iters", "trainer.max_steps", "trainer.accumulate_grad_batches"]
+INTS = [*ONE_OR_MORE, *COUNTS, "trainer.max_steps"]
 BOOLS = ["model.bias", "model.compile", "model.decay_lr"]
 MEANINGFUL = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "nan", "inf", "infinity"}
 
@@ -27,7 +27,7 @@ no_numbers = words | st.lists(st.integers(), min_size=1) | st.dictionaries(words
 negative = st.integers(max_value=-2, min_value=-(10**9))
 fractions = st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: number != int(number))
 no_shares = fractions.filter(lambda number: not 0 < number < 1)
-above_one = st.floats(min_value=1, exclude_min=False, allow_nan=False) | st.just(float("nan"))
+above_one = st.floats(min_value=1, allow_nan=False) | st.just(float("nan"))
 
 
 def setting(names: list[str], values: st.SearchStrategy) -> st.SearchStrategy:
@@ -38,10 +38,8 @@ broken = st.one_of(
     setting(INTS, no_numbers | fractions | st.booleans()),
     setting(FLOATS, no_numbers | st.booleans()),
     setting(BOOLS, words | st.integers() | fractions | st.lists(st.integers())),
-    setting(
-        [*SIZES, "model.lr_decay_iters", "trainer.accumulate_grad_batches", "trainer.val_check_interval"], negative
-    ),
-    setting([*SIZES, "model.lr_decay_iters", "trainer.accumulate_grad_batches"], st.just(0)),
+    setting([*ONE_OR_MORE, "trainer.val_check_interval"], negative),
+    setting(ONE_OR_MORE, st.just(0)),
     setting([*COUNTS, "trainer.max_steps", "trainer.log_every_n_steps", "trainer.devices"], negative),
     setting([*FLOATS, "trainer.gradient_clip_val"], st.floats(max_value=0, exclude_max=True, allow_nan=False)),
     setting(RATIOS, above_one),
@@ -53,10 +51,7 @@ broken = st.one_of(
     setting(["data.text"], words.map("no such/{}".format)),
     setting(["trainer.accelerator", "trainer.strategy", "trainer.precision", "trainer.max_time"], words),
     setting(["trainer.callbacks", "trainer.logger", "trainer.plugins"], words),
-    setting(
-        ["trainer.limit_val_batches", "trainer.limit_train_batches"],
-        negative | fractions.filter(lambda number: not 0 < number < 1),
-    ),
+    setting(["trainer.limit_val_batches", "trainer.limit_train_batches"], negative | no_shares),
     setting(["trainer.max_steps"], st.just(-1)),
     st.tuples(st.sampled_from(["model", "data", "trainer", "sample"]), words).map(lambda pair: (".".join(pair), 1)),
     st.tuples(words.map("x{}".format), st.integers()),

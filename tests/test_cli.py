@@ -1,6 +1,5 @@
 """The commands from end to end, on a network that learns in a second."""
 
-import csv
 import math
 import os
 import re
@@ -11,14 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import TINY
+from conftest import TINY, rows
 
 from chargpt_lightning import CharGPT
-
-
-def rows(run_dir: Path) -> list[dict[str, str]]:
-    with (run_dir / "metrics.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def files() -> set[str]:

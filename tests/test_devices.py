@@ -1,6 +1,5 @@
 """Several devices: the same global batches as one, stopped and resumed together, sharded by FSDP2."""
 
-import csv
 import re
 import shlex
 import signal
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, TINY, VERSE
+from conftest import ROOT, TINY, VERSE, rows
 from test_resume import assert_same_run
 
 MODULE = [sys.executable, "-m", "chargpt_lightning"]
@@ -44,9 +43,12 @@ def stop(step: int, signum: int, rank: int) -> list[str]:
 
 
 def losses(run_dir: str) -> list[float]:
-    with Path(run_dir, "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return [float(row[name]) for row in rows for name in ("train/loss", "val/loss", "train_eval/loss") if row[name]]
+    return [
+        float(row[name])
+        for row in rows(Path(run_dir))
+        for name in ("train/loss", "val/loss", "train_eval/loss")
+        if row[name]
+    ]
 
 
 def test_two_devices_train_on_the_batches_of_one_with_twice_the_batch_and_say_it_once(run):

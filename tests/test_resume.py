@@ -1,6 +1,5 @@
 """A run that was stopped and resumed is the run that was never stopped, to the last bit."""
 
-import csv
 import re
 import shlex
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import TINY, refused
+from conftest import TINY, refused, rows
 
 from chargpt_lightning.schedule import learning_rate_at
 
@@ -137,14 +136,9 @@ def test_a_larger_max_steps_goes_on_and_nanogpts_flag_does_it_too(run, tiny_run)
     assert result.code == 0
     assert "resuming runs/version_0 at step 5" in result.err
     assert re.findall(r"^changed: (.*)$", result.err, re.MULTILINE) == ["trainer.max_steps is 8, was 5"]
-    assert [row["step"] for row in rows() if row["train/loss"]] == [str(step) for step in range(8)]
+    assert [row["step"] for row in rows(tiny_run) if row["train/loss"]] == [str(step) for step in range(8)]
     moved = run("fit", "--ckpt_path", "last", "--trainer.max_steps", "9", "--model.lr_decay_iters", "9")
     assert "changed: model.lr_decay_iters is 9, was 2000, so the schedule ends elsewhere\n" in moved.err
-
-
-def rows() -> list[dict[str, str]]:
-    with Path("runs/version_0/metrics.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("by", ["flag", "file"])
@@ -158,7 +152,7 @@ def test_training_settings_that_differ_are_applied(run, tiny_run, by):
     assert result.code == 0
     for name, value in {"model.learning_rate": 0.1, "model.dropout": 0.3, "data.batch_size": 3}.items():
         assert f"changed: {name} is {value}, was " in result.err
-    rates = [float(row["lr"]) for row in rows() if row["lr"]]
+    rates = [float(row["lr"]) for row in rows(tiny_run) if row["lr"]]
     assert rates[5:] == pytest.approx([learning_rate_at(step, **schedule) for step in (5, 6, 7)], rel=1e-12)
     last = states(tiny_run)["last"]
     for group, decay in zip(last["optimizer_states"][0]["param_groups"], (0.3, 0.0), strict=True):
@@ -173,7 +167,7 @@ def test_settings_changed_once_stay_changed(run, tiny_run):
     run("fit", "--ckpt_path", "last", "--trainer.max_steps", "6", "--model.learning_rate", "0.5")
     result = run("fit", "--ckpt_path", "last", "--trainer.max_steps", "7")
     assert "model.learning_rate" not in result.err
-    assert float(rows()[-2]["lr"]) == pytest.approx(0.5, rel=1e-3)
+    assert float(rows(tiny_run)[-2]["lr"]) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_print_config_shows_what_a_resumed_run_would_do(run, tiny_run):
