@@ -153,21 +153,39 @@ class Report(Callback):
 
 
 class SampleWriter(Callback):
-    """Writes samples to stdout, each as soon as it is drawn, with a line of dashes between two."""
+    """Writes samples to stdout, the first as it is drawn, the others below it, with a line of dashes between two."""
+
+    def on_predict_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: tuple[list[int], Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Begins the first sample with the prompt (T,)."""
+        vocab = CharVocab(pl_module.hparams["alphabet"])
+        _write(vocab.decode(batch[1]))
+        pl_module.on_drawn = lambda ids: _write(vocab.decode(ids[:1]))  # type: ignore[assignment]
 
     def on_predict_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         outputs: Tensor,
-        batch: tuple[int, Tensor],
+        batch: tuple[list[int], Tensor],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Decodes the ids (T,) of a sample."""
-        separator = "---------------\n" if batch_idx else ""
-        text = CharVocab(pl_module.hparams["alphabet"]).decode(outputs)
-        print(f"{separator}{text}", flush=True)
+        """Decodes the ids (B, T) of the others."""
+        vocab = CharVocab(pl_module.hparams["alphabet"])
+        _write("\n")
+        for ids in outputs[1:]:
+            _write(f"---------------\n{vocab.decode(ids)}\n")
+
+
+def _write(text: str) -> None:
+    print(text, end="", flush=True)
 
 
 def _say_evaluation(trainer: L.Trainer) -> None:

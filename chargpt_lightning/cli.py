@@ -14,6 +14,7 @@ from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
+from chargpt_lightning.precision import native_precision
 from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
 from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
@@ -107,10 +108,14 @@ class CharCLI(LightningCLI):
             self.origin.complete(config)
 
     def before_instantiate_classes(self) -> None:
-        """Refuses a run that could not be made, would never end, or could not be written."""
+        """Refuses a run that could not be made, would never end, or could not be written; chooses its precision."""
         if self.subcommand == "fit":
-            require_sound(self.config.fit.trainer)
-            require_writable(Path(self.config.fit.trainer.default_root_dir))
+            trainer = self.config.fit.trainer
+            require_sound(trainer)
+            require_writable(Path(trainer.default_root_dir))
+            if trainer.precision is None:
+                trainer.precision = native_precision(trainer.accelerator)
+                log.info("precision: %s, the fastest here; --trainer.precision takes another", trainer.precision)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer as configured, with what every run of the subcommand has."""

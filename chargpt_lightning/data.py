@@ -138,11 +138,10 @@ class CharDataModule(L.LightningDataModule):
             return [self._eval_loader(val, limit=None)]
         return [self._eval_loader(split, self.eval_iters) for split in (val, train)]
 
-    def predict_dataloader(self) -> DataLoader[tuple[int, Tensor]]:
-        """For each sample its number and the ids of the prompt (T,)."""
-        prompt = _read_prompt(self.prompt)
-        ids = self.vocab.encode(prompt, name="prompt")
-        return DataLoader([(n, ids) for n in range(self.num_samples)], batch_size=None)  # type: ignore[arg-type]
+    def predict_dataloader(self) -> DataLoader[tuple[list[int], Tensor]]:
+        """One batch: the numbers of all samples, and the ids of the prompt (T,) that they continue."""
+        ids = self.vocab.encode(_read_prompt(self.prompt), name="prompt")
+        return DataLoader([(list(range(self.num_samples)), ids)], batch_size=None)  # type: ignore[arg-type]
 
     def _eval_loader(self, ids: Tensor, limit: int | None) -> DataLoader[Batch]:
         windows = (len(ids) - 1) // self.block_size

@@ -56,6 +56,31 @@ class GPTConfig:
             raise ConfigError(f"dropout ({self.dropout}) must be at least 0 and below 1")
 
 
+class Past:
+    """Keys and values of the positions that an attention has seen, so that they are computed once.
+
+    Args:
+        block_size: The most positions there can be.
+    """
+
+    def __init__(self, block_size: int) -> None:
+        self.block_size = block_size
+        self.length = 0
+        self.keys = self.values = torch.empty(0)
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds k and v (B, H, T, D) of the next positions; returns those of all so far."""
+        B, H, T, D = k.shape
+        if self.block_size == T:  # no position is left that could use them
+            return k, v
+        if self.length == 0:
+            self.keys, self.values = k.new_empty(2, B, H, self.block_size, D)
+        start, self.length = self.length, self.length + T
+        self.keys[:, :, start : self.length] = k
+        self.values[:, :, start : self.length] = v
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+
 class CausalSelfAttention(nn.Module):
     """Attention of each position to itself and the past, over all heads at once."""
 
@@ -67,15 +92,31 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mixes x (B, T, C) over time; returns (B, T, C)."""
+    def forward(self, x: Tensor, past: Past | None = None, last: bool = False) -> Tensor:
+        """Mixes x (B, T, C), which continues what is past, over time; returns (B, T, C), or the last position's."""
         B, T, C = x.shape
         heads = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
-        dropout_p = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=True)  # (B, H, T, D)
-        y = y.transpose(1, 2).reshape(B, T, C)
-        return self.resid_dropout(self.c_proj(y))
+        if past is not None:
+            k, v = past.extend(k, v)
+        if last:
+            q = q[:, :, -1:]
+        y = _attend(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        return self.resid_dropout(self.c_proj(y.transpose(1, 2).flatten(2)))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
+    """The values as each query weighs them, (B, H, T, D); a single query is the last and sees all.
+
+    On a CPU in float32 at least, even where autocast is on: in bf16 the backward takes four times as long.
+    """
+    is_causal = q.size(2) > 1
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
+    wide = torch.promote_types(q.dtype, torch.float32)
+    with torch.autocast("cpu", enabled=False):
+        y = F.scaled_dot_product_attention(q.to(wide), k.to(wide), v.to(wide), dropout_p=dropout_p, is_causal=is_causal)
+    return y.to(q.dtype)
 
 
 class MLP(nn.Module):
@@ -103,9 +144,10 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps x (B, T, C) to (B, T, C)."""
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Tensor, past: Past | None = None, last: bool = False) -> Tensor:
+        """Maps x (B, T, C), which continues what is past, to (B, T, C), or to the last position's (B, 1, C)."""
+        mixed = self.attn(self.ln_1(x), past, last)
+        x = (x[:, -1:] if last else x) + mixed
         return x + self.mlp(self.ln_2(x))
 
 
@@ -122,10 +164,21 @@ class Transformer(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Maps ids (B, T) to what is known of each position, (B, T, C)."""
-        positions = torch.arange(ids.size(1), device=ids.device)
-        x = self.drop(self.wte(ids) + self.wpe(positions))  # (B, T, C)
+        x = self.embed(ids, start=0)
         for block in self.h:
             x = block(x)
+        return self.ln_f(x)
+
+    def embed(self, ids: Tensor, start: int) -> Tensor:
+        """Maps ids (B, T), the first of which has position `start`, to (B, T, C)."""
+        positions = torch.arange(start, start + ids.size(1), device=ids.device)
+        return self.drop(self.wte(ids) + self.wpe(positions))
+
+    def last(self, ids: Tensor, pasts: list[Past]) -> Tensor:
+        """Maps ids (B, T), which continue what is past, to what is known of the last position, (B, 1, C)."""
+        x = self.embed(ids, pasts[0].length)
+        for block, past in zip(self.h, pasts, strict=True):
+            x = block(x, past, last=past is pasts[-1])
         return self.ln_f(x)
 
 
@@ -166,3 +219,28 @@ class GPT(nn.Module):
                 f"ids ({ids.size(1)} characters) must not be longer than block_size ({self.config.block_size})"
             )
         return self.lm_head(self.transformer(ids))
+
+    def new_pasts(self) -> list[Past]:
+        """What `next_logits` keeps of texts between two calls, a Past for each block, empty."""
+        return [Past(self.config.block_size) for _ in self.transformer.h]
+
+    def next_logits(self, ids: Tensor, pasts: list[Past]) -> Tensor:
+        """Predicts the character that comes next.
+
+        While the texts fit block_size, only the positions that are new since the last call are computed. Beyond it
+        the window moves with each character, and with it the learned position of every character that it holds. Keys
+        and values of the old positions are then of no use: the whole window is computed anew, but of the last block
+        only what the last position needs.
+
+        Args:
+            ids: The texts so far (B, T), of any length, those of the last call and one character more.
+            pasts: What `new_pasts` gave for these texts; it is brought up to date.
+
+        Returns:
+            Logits (B, V).
+        """
+        if ids.size(1) > self.config.block_size:
+            ids = ids[:, -self.config.block_size :]
+            for past in pasts:
+                past.length = 0
+        return self.lm_head(self.transformer.last(ids[:, pasts[0].length :], pasts))[:, 0]

@@ -1,14 +1,14 @@
 """The network as a system that Lightning trains: loss, optimizer, schedule, evaluation, sampling."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn import functional as F
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -33,7 +33,8 @@ def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> lis
 class CharGPT(L.LightningModule):
     """A character-level GPT and the way it is trained.
 
-    The defaults are those of nanoGPT's recipe for a CPU. `sampling` says how `predict` draws.
+    The defaults are those of nanoGPT's recipe for a CPU. `sampling` says how `predict` draws, and `on_drawn` is called
+    with the next id of each sample (B,) as soon as it is drawn.
 
     Args:
         alphabet: The vocabulary: all characters in the order of their ids. A checkpoint carries it.
@@ -89,6 +90,7 @@ class CharGPT(L.LightningModule):
         self.val_perplexity = Perplexity()
         self.train_eval_loss = MeanMetric(nan_strategy=math.nan)
         self.sampling = SampleConfig()
+        self.on_drawn: Callable[[Tensor], object] = lambda ids: None
         self._compiles = compile
 
     def _check_training(self) -> None:
@@ -116,6 +118,7 @@ class CharGPT(L.LightningModule):
             return
         for part in (*self.gpt.transformer.h, self.gpt):
             fully_shard(part, mesh=self.device_mesh["data_parallel"])
+        register_fsdp_forward_method(self.gpt, "next_logits")
 
     def on_train_start(self) -> None:
         """Gives a resumed optimizer, which comes with its old settings, those of now."""
@@ -186,11 +189,14 @@ class CharGPT(L.LightningModule):
             self._require_finite("train_eval/loss", self.train_eval_loss.compute().item())
             self.log("train_eval/loss", self.train_eval_loss)
 
-    def predict_step(self, batch: tuple[int, Tensor], batch_idx: int) -> Tensor:
-        """Continues the prompt (T,) as sample n; returns ids (T + max_new_tokens,)."""
-        n, prompt = batch
-        generator = self.sampling.generator(n, self.device)
-        return generate(self, prompt[None], self.gpt.config.block_size, self.sampling, generator)[0]
+    def predict_step(self, batch: tuple[list[int], Tensor], batch_idx: int) -> Tensor:
+        """Continues the prompt (T,) as the samples of these numbers (B,); returns ids (B, T + max_new_tokens)."""
+        samples, prompt = batch
+        columns = [prompt.expand(len(samples), -1).T]
+        for ids in generate(self.gpt, prompt, samples, self.sampling):
+            columns.append(ids[None])
+            self.on_drawn(ids)
+        return torch.cat(columns).T
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW, its learning rate set before each update."""

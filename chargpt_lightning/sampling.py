@@ -4,10 +4,12 @@ The defaults are nanoGPT's (its `sample.py`).
 """
 
 import random
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from chargpt_lightning.errors import ConfigError, require_at_least_one
@@ -45,9 +47,10 @@ class SampleConfig:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p ({self.top_p}) must be above 0 and at most 1")
 
-    def generator(self, n: int, device: torch.device) -> torch.Generator:
-        """The random numbers of sample n, on `device`."""
-        return torch.Generator(device).manual_seed(derived_seed(self.seed, n))
+    def chances(self, n: int) -> Tensor:
+        """The random numbers of sample n, one a character (max_new_tokens,), at least 0 and below 1."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, n))
+        return torch.rand(self.max_new_tokens, generator=generator)
 
 
 def derived_seed(*numbers: int) -> int:
@@ -55,8 +58,8 @@ def derived_seed(*numbers: int) -> int:
     return random.Random("/".join(map(str, numbers))).getrandbits(32)
 
 
-def next_id(logits: Tensor, config: SampleConfig, generator: torch.Generator) -> Tensor:
-    """Draws the next character.
+def next_ids(logits: Tensor, config: SampleConfig, chances: Tensor) -> Tensor:
+    """Draws the next character of each text.
 
     Ties at the k-th logit are all kept, as nanoGPT keeps them. Top-p comes after top-k and always keeps the
     likeliest character (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration").
@@ -64,16 +67,16 @@ def next_id(logits: Tensor, config: SampleConfig, generator: torch.Generator) ->
     Args:
         logits: (B, V), one row a text.
         config: Temperature, top_k and top_p.
-        generator: Where the random numbers come from; unused at temperature 0.
+        chances: A random number for each text (B,), at least 0 and below 1; unused at temperature 0.
 
     Returns:
-        Ids (B, 1).
+        Ids (B,).
     """
     if config.temperature == 0:
-        return logits.argmax(dim=-1, keepdim=True)
+        return logits.argmax(dim=-1)
     logits = logits.float() / config.temperature
-    if config.top_k is not None:
-        smallest_kept = logits.topk(min(config.top_k, logits.size(-1))).values[:, -1:]
+    if config.top_k is not None and config.top_k < logits.size(-1):
+        smallest_kept = logits.topk(config.top_k).values[:, -1:]
         logits = logits.masked_fill(logits < smallest_kept, -torch.inf)
     probabilities = F.softmax(logits, dim=-1)
     if config.top_p is not None:
@@ -81,26 +84,40 @@ def next_id(logits: Tensor, config: SampleConfig, generator: torch.Generator) ->
         before = ordered.cumsum(dim=-1) - ordered  # the probability of all that is likelier
         kept = ordered.masked_fill(before >= config.top_p, 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(-1, order, kept)
-    return torch.multinomial(probabilities, num_samples=1, generator=generator)
+    up_to = probabilities.cumsum(dim=-1)
+    return (up_to <= chances[:, None] * up_to[:, -1:]).sum(dim=-1)
+
+
+class Network(Protocol):
+    """What `generate` asks of a network; `GPT` says what it means."""
+
+    def new_pasts(self) -> Any:
+        """What the network keeps of texts between two calls."""
+
+    def next_logits(self, ids: Tensor, pasts: Any) -> Tensor:
+        """Ids (B, T) to the logits of the next characters (B, V)."""
 
 
 @torch.no_grad()
-def generate(
-    network: nn.Module, ids: Tensor, block_size: int, config: SampleConfig, generator: torch.Generator
-) -> Tensor:
-    """Continues texts, one character at a time.
+def generate(network: Network, prompt: Tensor, samples: Iterable[int], config: SampleConfig) -> Iterator[Tensor]:
+    """Continues a prompt in several samples at once, one character at a time.
+
+    In float32 even where autocast is on, so that a sample does not depend on those drawn beside it.
 
     Args:
-        network: Ids (B, T) to logits (B, T, V).
-        ids: The prompts (B, T), T at least 1.
-        block_size: The last so many characters are what the network sees.
+        network: Predicts the next character.
+        prompt: Ids (T,), T at least 1.
+        samples: Numbers of the samples; sample n depends on the seed and n only.
         config: How many characters, and how each is drawn.
-        generator: Where the random numbers come from.
 
-    Returns:
-        The prompts and their continuations (B, T + max_new_tokens).
+    Yields:
+        The next id of each sample (B,), max_new_tokens times.
     """
-    for _ in range(config.max_new_tokens):
-        logits = network(ids[:, -block_size:])[:, -1]  # (B, V)
-        ids = torch.cat([ids, next_id(logits, config, generator)], dim=1)
-    return ids
+    chances = torch.stack([config.chances(n) for n in samples]).to(prompt.device)  # (B, max_new_tokens)
+    texts = torch.cat([prompt.expand(len(chances), -1), torch.empty_like(chances, dtype=prompt.dtype)], dim=1)
+    pasts = network.new_pasts()
+    for drawn, chance in enumerate(chances.T, start=len(prompt)):
+        with torch.autocast(prompt.device.type, enabled=False):
+            logits = network.next_logits(texts[:, :drawn], pasts)
+        texts[:, drawn] = next_ids(logits, config, chance)
+        yield texts[:, drawn]

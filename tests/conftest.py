@@ -21,6 +21,7 @@ TINY = [
     *("--model.n_layer", "1", "--model.n_head", "2", "--model.n_embd", "8", "--model.block_size", "8"),
     *("--data.batch_size", "2", "--data.eval_iters", "2", "--model.warmup_iters", "2"),
     *("--trainer.max_steps", "5", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"),
+    *("--trainer.precision", "32-true"),  # the same on every machine
 ]
 
 

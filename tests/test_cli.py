@@ -264,6 +264,14 @@ def test_the_module_and_a_closed_pipe_as_a_shell_has_them(run, tiny_run):
     assert "Exception" not in result.stderr
 
 
+def test_a_sample_is_written_while_it_is_drawn(tiny_run):
+    command = [sys.executable, "-m", "chargpt_lightning", "predict", "--start=When ", "--max_new_tokens=1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout.read(25).startswith(b"When ")
+        assert process.poll() is None
+        process.kill()
+
+
 def test_the_console_script_is_installed():
     script = Path(sys.executable).with_name("chargpt")
     result = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=120)

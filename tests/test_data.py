@@ -163,7 +163,7 @@ def test_samples_get_the_prompts_ids_and_need_no_text():
     Path("prompt.txt").write_text("cab")
     data = CharDataModule("no such file", alphabet="abc", prompt="FILE:prompt.txt", num_samples=2)
     data.setup("predict")
-    assert [(n, ids.tolist()) for n, ids in data.predict_dataloader()] == [(0, [2, 0, 1]), (1, [2, 0, 1])]
+    assert [(samples, ids.tolist()) for samples, ids in data.predict_dataloader()] == [([0, 1], [2, 0, 1])]
 
 
 @pytest.mark.parametrize(

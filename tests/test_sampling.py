@@ -5,25 +5,45 @@ import torch
 
 from chargpt_lightning import GPT, GPTConfig
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.sampling import SampleConfig, generate, next_id
+from chargpt_lightning.sampling import SampleConfig, generate, next_ids
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0, 3.0, 0.0]])
-CPU = torch.device("cpu")
+LARGEST_CHANCE = 1 - 2**-24  # of float32
 
 
 def drawn(logits=LOGITS, draws=4000, **settings) -> torch.Tensor:
     """How often each id was drawn, as a share."""
-    config = SampleConfig(**{"temperature": 1.0, "top_k": None} | settings)
-    ids = next_id(logits.expand(draws, -1), config, config.generator(0, CPU))
-    assert ids.shape == (draws, 1)
-    return torch.bincount(ids.flatten(), minlength=5) / draws
+    config = SampleConfig(**{"temperature": 1.0, "top_k": None, "max_new_tokens": draws} | settings)
+    ids = next_ids(logits.expand(draws, -1), config, config.chances(0))
+    assert ids.shape == (draws,)
+    return torch.bincount(ids, minlength=5) / draws
 
 
-def network() -> GPT:
+def network(n_layer=3, block_size=8) -> GPT:
     torch.manual_seed(0)
-    gpt = GPT(GPTConfig(vocab_size=5, block_size=4, n_layer=1, n_head=1, n_embd=8)).eval()
-    torch.nn.init.normal_(gpt.transformer.wte.weight)
+    gpt = GPT(GPTConfig(vocab_size=5, block_size=block_size, n_layer=n_layer, n_head=2, n_embd=8)).eval()
+    for parameter in gpt.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
     return gpt
+
+
+def continued(gpt, prompt: list[int], samples=(0, 1, 2), **settings) -> list[list[int]]:
+    """The new ids of each sample."""
+    drawn = generate(gpt, torch.tensor(prompt), samples, SampleConfig(**settings))
+    return torch.stack(list(drawn), dim=1).tolist()
+
+
+class Uncached:
+    """Samples as nanoGPT does: the last block_size characters through the whole network for each new one."""
+
+    def __init__(self, gpt: GPT):
+        self.gpt = gpt
+
+    def new_pasts(self):
+        return None
+
+    def next_logits(self, ids, pasts):
+        return self.gpt(ids[:, -self.gpt.config.block_size :])[:, -1]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -59,32 +79,64 @@ def test_a_tiny_top_p_keeps_the_likeliest():
     assert drawn(torch.tensor([[0.0, 2.0, 1.0, 0.0, 0.0]]), top_p=1e-9)[1] == 1.0
 
 
-def test_sample_n_depends_on_seed_and_n_only():
-    def numbers(seed, n):
-        return torch.rand(4, generator=SampleConfig(seed=seed).generator(n, CPU)).tolist()
-
-    assert numbers(1, 2) == numbers(1, 2)
-    assert len({tuple(numbers(seed, n)) for seed in range(5) for n in range(5)}) == 25
-
-
-def test_the_network_sees_the_last_block_size_characters():
-    seen = []
-
-    def spy(ids):
-        seen.append(ids.tolist())
-        return gpt(ids)
-
-    gpt, config = network(), SampleConfig(max_new_tokens=3, temperature=0.0)
-    ids = generate(spy, torch.tensor([[0, 1, 2]]), 4, config, config.generator(0, CPU))
-    full = ids[0].tolist()
-    assert seen == [[full[:3]], [full[:4]], [full[1:5]]]
+@pytest.mark.parametrize("chance", [0.0, LARGEST_CHANCE])
+@pytest.mark.parametrize("logits", [[0.0, -1e9, 3.0, -1e9], [-1e9, 2.0, 2.0, -1e9], [-1e9, -1e9, 0.1, -1e9]])
+def test_what_has_no_probability_is_never_drawn(logits, chance):
+    config = SampleConfig(temperature=1.0)
+    drawn = next_ids(torch.tensor([logits]), config, torch.tensor([chance]))
+    assert logits[int(drawn)] > -1e9
 
 
-def test_the_prompt_is_kept_and_the_length_is_right():
-    config = SampleConfig(max_new_tokens=7)
-    ids = generate(network(), torch.tensor([[4, 3]]), 4, config, config.generator(0, CPU))
-    assert ids.shape == (1, 9)
-    assert ids[0, :2].tolist() == [4, 3]
+def test_the_largest_chance_draws_a_character_whatever_the_sum():
+    torch.manual_seed(0)
+    ids = next_ids(torch.randn(10_000, 65), SampleConfig(), torch.full((10_000,), LARGEST_CHANCE))
+    assert ids.max() < 65
+
+
+def test_chances_depend_on_seed_and_n_only():
+    def chances(seed, n, tokens=40):
+        return SampleConfig(seed=seed, max_new_tokens=tokens).chances(n)
+
+    assert torch.equal(chances(1, 2), chances(1, 2))
+    assert torch.equal(chances(1, 2), chances(1, 2, tokens=1000)[:40])
+    assert len({tuple(chances(seed, n).tolist()) for seed in range(5) for n in range(5)}) == 25
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": 1.0}, {"top_k": 3}, {"top_p": 0.9}])
+@pytest.mark.parametrize("prompt", [[1], [0, 1, 2, 3], [4, 3, 2, 1, 0, 1, 2, 3], [0, 1, 2, 3] * 5])
+@pytest.mark.parametrize("n_layer", [1, 3])
+def test_cached_samples_are_the_uncached_ones_also_beyond_block_size(settings, prompt, n_layer):
+    gpt = network(n_layer)
+    settings |= {"max_new_tokens": 40}
+    assert continued(gpt, prompt, **settings) == continued(Uncached(gpt), prompt, **settings)
+
+
+def test_a_sample_does_not_depend_on_those_beside_it():
+    together = continued(network(), [1], range(5), max_new_tokens=40)
+    assert [continued(network(), [1], [n], max_new_tokens=40)[0] for n in range(5)] == together
+    assert continued(network(), [1], [4, 2], max_new_tokens=40) == [together[4], together[2]]
+    assert len({tuple(sample) for sample in together}) == 5
+
+
+def test_no_more_is_computed_than_the_next_character_needs():
+    gpt = network(n_layer=3, block_size=4)
+    widths: list[list[int]] = [[], [], []]
+    for block, seen in zip(gpt.transformer.h, widths, strict=True):
+        block.mlp.register_forward_hook(lambda mlp, inputs, output, seen=seen: seen.append(output.size(1)))
+    continued(gpt, [1, 2], max_new_tokens=5)
+    assert widths == [[2, 1, 1, 4, 4], [2, 1, 1, 4, 4], [1, 1, 1, 1, 1]]
+
+
+def test_autocast_does_not_change_samples():
+    plain = continued(network(), [1], max_new_tokens=40)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert continued(network(), [1], max_new_tokens=40) == plain
+
+
+def test_characters_come_one_by_one():
+    characters = generate(network(), torch.tensor([1]), [0, 1], SampleConfig(max_new_tokens=7))
+    assert next(characters).shape == (2,)
+    assert len(list(characters)) == 6
 
 
 @pytest.mark.parametrize(
