@@ -67,8 +67,8 @@ def start(work: Path, root: str, steps: int, kill_after_s: float | None = None) 
     process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     if kill_after_s is not None:
-        said = list(takewhile(lambda line: not line.startswith("run: "), process.stderr))
-        assert process.poll() is None, "".join(said)
+        before = list(takewhile(lambda line: not line.startswith("run: "), process.stderr))
+        assert process.poll() is None, "".join(before)
         time.sleep(kill_after_s)
         process.kill()
     _, said = process.communicate()

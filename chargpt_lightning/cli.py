@@ -113,9 +113,8 @@ class CharCLI(LightningCLI):
             trainer = self.config.fit.trainer
             require_sound(trainer)
             require_writable(Path(trainer.default_root_dir))
-            if trainer.precision is None:
-                trainer.precision = native_precision(trainer.accelerator)
-                log.info("precision: %s, the fastest here; --trainer.precision takes another", trainer.precision)
+            self.precision_is_chosen = trainer.precision is None
+            trainer.precision = trainer.precision or native_precision(trainer.accelerator)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer as configured, with what every run of the subcommand has."""
@@ -140,6 +139,8 @@ class CharCLI(LightningCLI):
         parameters = sum(parameter.numel() for parameter in model.gpt.parameters())
         device = self.trainer.strategy.root_device
         log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
+        if self.precision_is_chosen:
+            log.info("precision: %s is the fastest here; --trainer.precision takes another", self.trainer.precision)
         if self.origin is not None:
             self._say_what_goes_on(self.origin)
         with run_held(self.trainer):

@@ -1,0 +1,1 @@
+"""Measures the package beside its rivals on this machine: `python -m benchmarks`."""
