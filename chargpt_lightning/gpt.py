@@ -94,29 +94,23 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, past: Past | None = None, last: bool = False) -> Tensor:
         """Mixes x (B, T, C), which continues what is past, over time; returns (B, T, C), or the last position's."""
-        B, T, C = x.shape
-        heads = self.c_attn(x).view(B, T, 3, self.n_head, C // self.n_head)
-        q, k, v = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
+        qkv = self.c_attn(x)  # (B, T, 3C)
+        parts = _widened(qkv).chunk(3, dim=2)
+        q, k, v = (part.unflatten(2, (self.n_head, -1)).transpose(1, 2) for part in parts)  # each (B, H, T, D)
         if past is not None:
             k, v = past.extend(k, v)
         if last:
             q = q[:, :, -1:]
-        y = _attend(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        return self.resid_dropout(self.c_proj(y.transpose(1, 2).flatten(2)))
+        dropout_p = self.dropout if self.training else 0.0
+        with torch.autocast(x.device.type, enabled=False):
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=q.size(2) > 1)  # one sees all
+        y = y.transpose(1, 2).flatten(2).to(qkv.dtype)  # (B, T, C)
+        return self.resid_dropout(self.c_proj(y))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
-    """The values as each query weighs them, (B, H, T, D); a single query is the last and sees all.
-
-    On a CPU in float32 at least, even where autocast is on: in bf16 the backward takes four times as long.
-    """
-    is_causal = q.size(2) > 1
-    if q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
-    wide = torch.promote_types(q.dtype, torch.float32)
-    with torch.autocast("cpu", enabled=False):
-        y = F.scaled_dot_product_attention(q.to(wide), k.to(wide), v.to(wide), dropout_p=dropout_p, is_causal=is_causal)
-    return y.to(q.dtype)
+def _widened(qkv: Tensor) -> Tensor:
+    """On a CPU float32 at least, even where autocast is on: in bf16 attention takes four times as long there."""
+    return qkv.to(torch.promote_types(qkv.dtype, torch.float32)) if qkv.device.type == "cpu" else qkv
 
 
 class MLP(nn.Module):
