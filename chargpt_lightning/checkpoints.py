@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.runs import write_whole
+from chargpt_lightning.files import write_whole
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """Where the text comes from: a file, Tiny Shakespeare from the network or the cache, or the packaged plays."""
 
-import hashlib
+import codecs
+import io
 import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 import pooch
 
@@ -17,24 +20,57 @@ TINYSHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/maste
 TINYSHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 30
+CHUNK_BYTES = 2**18  # what is made of it stays in a core's own cache
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text and what it is called.
+    """A text that is read piece by piece, for it may be larger than memory.
 
     Args:
         name: `tinyshakespeare`, `plays`, or the absolute path of a file.
-        text: All of its characters.
+        said: What an error calls it: `data.text (my.txt)`.
+        open: Gives its bytes from the start, each time it is called.
     """
 
     name: str
-    text: str
+    said: str
+    open: Callable[[], BinaryIO]
 
-    @cached_property
-    def sha256(self) -> str:
-        """The SHA-256 of the text in UTF-8, in hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+    def raw_chunks(self) -> Iterator[bytes]:
+        """Its bytes as they are.
+
+        Raises:
+            ConfigError: If they cannot be read.
+        """
+        try:
+            with self.open() as stream:
+                while raw := stream.read(CHUNK_BYTES):
+                    yield raw
+        except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{self.said} must be a file that can be read, but: {reason}") from error
+
+    def chunks(self) -> Iterator[str]:
+        """Its characters, line ends as `\\n` and without a byte order mark.
+
+        Raises:
+            ConfigError: If they cannot be read, are not UTF-8, or there are none.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        lines = io.IncrementalNewlineDecoder(decoder, translate=True)
+        read = characters = 0
+        try:
+            for raw in chain(self.raw_chunks(), [b""]):
+                read += len(raw)
+                text = lines.decode(raw, final=not raw)
+                characters += len(text)
+                yield text
+        except UnicodeDecodeError as error:
+            byte = read - len(error.object) + error.start  # the object is what was left of the chunks so far
+            raise ConfigError(f"{self.said} must be UTF-8, but byte {byte} is not") from error
+        if not characters:
+            raise ConfigError(f"{self.said} must not be empty")
 
 
 def load_corpus(source: str) -> Corpus:
@@ -44,16 +80,19 @@ def load_corpus(source: str) -> Corpus:
         source: `tinyshakespeare`, `plays`, `auto` (the first of the two that is to be had), or a path to a file.
 
     Raises:
-        ConfigError: If the file or the download cannot be had, is empty, or is not UTF-8.
+        ConfigError: If the download cannot be had, or the path is of something that can be read only once.
     """
     if source == "tinyshakespeare":
-        return Corpus(source, read_utf8(_fetch_tinyshakespeare(), name="data.text"))
+        return _file(source, _fetch_tinyshakespeare(), setting="data.text")
     if source == "plays":
-        return Corpus(source, render_plays())
+        text = render_plays().encode()
+        return Corpus(source, "data.text (plays)", lambda: io.BytesIO(text))
     if source == "auto":
         return _load_shakespeare()
     path = Path(source).expanduser()
-    return Corpus(str(path.absolute()), read_utf8(path, name="data.text"))
+    if path.is_fifo() or path.is_char_device():
+        raise ConfigError(f"data.text ({path}) must be a file, because it is read more than once")
+    return _file(str(path.absolute()), path, setting="data.text")
 
 
 def read_utf8(path: Path, name: str) -> str:
@@ -66,16 +105,16 @@ def read_utf8(path: Path, name: str) -> str:
     Raises:
         ConfigError: If the file cannot be read, is empty, or is not UTF-8.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{name} ({path}) must be UTF-8, but byte {error.start} is not") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{name} ({path}) must be a file that can be read, but: {reason}") from error
-    if not text:
-        raise ConfigError(f"{name} ({path}) must not be empty")
-    return text
+    return "".join(_file(str(path), path, setting=name).chunks())
+
+
+def _file(name: str, path: Path, setting: str) -> Corpus:
+    return Corpus(name, f"{setting} ({path})", lambda: path.open("rb"))
+
+
+def cache_directory() -> Path:
+    """Where the user's caches lie: below XDG_CACHE_HOME, or where the system has them."""
+    return Path(pooch.os_cache("chargpt_lightning"))
 
 
 def _load_shakespeare() -> Corpus:
@@ -93,7 +132,7 @@ def _fetch_tinyshakespeare() -> Path:
     """The path in the user's cache; pooch checks it, and moves a new file there only when it is whole and right."""
     pooch.get_logger().setLevel(logging.WARNING)  # the progress bar says enough
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
-    cache = pooch.os_cache("chargpt_lightning")
+    cache = cache_directory()
     name = "tinyshakespeare.txt"
     try:
         return Path(pooch.retrieve(TINYSHAKESPEARE_URL, TINYSHAKESPEARE_SHA256, name, cache, downloader=downloader))

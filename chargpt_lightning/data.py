@@ -1,23 +1,28 @@
 """The text as batches: random windows to train on, fixed windows to evaluate on, a prompt to sample from."""
 
 import logging
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from chargpt_lightning.corpus import Corpus, load_corpus, read_utf8
+from chargpt_lightning.encoding import TextFacts, text_facts, text_ids
 from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.vocab import CharVocab
-from chargpt_lightning.windows import Batch, WindowBatches, eval_offsets, train_offsets
+from chargpt_lightning.windows import Batch, WindowBatches, cut_from_file, cut_from_tensor, eval_offsets, train_offsets
 
 log = logging.getLogger(__name__)
 
 TRAIN_SHARE = 0.9
+CARD_BYTES = 2**30  # of ids at most in an accelerator's memory; more are cut here, as they are needed
 
 
 class CharDataModule(L.LightningDataModule):
@@ -78,13 +83,18 @@ class CharDataModule(L.LightningDataModule):
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The text, read when it is first needed."""
+        """The text, found when it is first needed."""
         return load_corpus(self.text)
+
+    @cached_property
+    def facts(self) -> TextFacts:
+        """Length, characters and checksums of the text."""
+        return text_facts(self.corpus)
 
     @cached_property
     def vocab(self) -> CharVocab:
         """Characters to ids and back; needs the text only where no alphabet is given."""
-        return CharVocab.of(self.corpus.text) if self._alphabet is None else CharVocab(self._alphabet)
+        return CharVocab(self.facts.alphabet if self._alphabet is None else self._alphabet)
 
     @property
     def alphabet(self) -> str:
@@ -92,27 +102,33 @@ class CharDataModule(L.LightningDataModule):
         return self.vocab.alphabet
 
     @cached_property
-    def splits(self) -> tuple[Tensor, Tensor]:
-        """The ids to train on (N,) and the ids to validate on (M,)."""
-        ids = self.vocab.encode(self.corpus.text, name="data.text")
-        if self.sha256 not in (None, self.corpus.sha256):
+    def ids(self) -> Path:
+        """The file of the text's ids (N,)."""
+        return text_ids(self.corpus, self.facts, self.vocab)
+
+    @cached_property
+    def splits(self) -> tuple[range, range]:
+        """The places in the text that train and those that validate, once it is known to serve."""
+        _ = self.ids  # a foreign character says more than another SHA-256
+        if self.sha256 not in (None, self.facts.sha256):
             raise ConfigError(
-                f"data.text ({self.text}) must have the SHA-256 {self.sha256}, but has {self.corpus.sha256}; "
+                f"data.text ({self.text}) must have the SHA-256 {self.sha256}, but has {self.facts.sha256}; "
                 "`--data.sha256 null` takes any text"
             )
-        border = int(len(ids) * TRAIN_SHARE)
-        for split, length in (("train", border), ("val", len(ids) - border)):
-            if length <= self.block_size:
+        border = int(self.facts.characters * TRAIN_SHARE)
+        train, val = range(border), range(border, self.facts.characters)
+        for name, split in (("train", train), ("val", val)):
+            if len(split) <= self.block_size:
                 raise ConfigError(
-                    f"data.text ({self.text}) must be longer: its {split} split has {length} characters, "
+                    f"data.text ({self.text}) must be longer: its {name} split has {len(split)} characters, "
                     f"and block_size ({self.block_size}) needs at least {self.block_size + 1}"
                 )
         facts = "text: {text}, {characters:,} characters, {alphabet_size} different, SHA-256 {sha256}"
         log.info(facts.format(**self.state_dict()))
-        return ids[:border], ids[border:]
+        return train, val
 
     def setup(self, stage: str) -> None:
-        """Reads and encodes the text now, so that an error comes early; `predict` does without the text."""
+        """Finds and encodes the text now, so that an error comes early; `predict` does without the text."""
         if stage != "predict":
             _ = self.splits
 
@@ -120,16 +136,16 @@ class CharDataModule(L.LightningDataModule):
         """What a checkpoint keeps of the text: name, length, number of different characters, SHA-256."""
         return {
             "text": self.corpus.name,
-            "characters": len(self.corpus.text),
+            "characters": self.facts.characters,
             "alphabet_size": len(self.alphabet),
-            "sha256": self.corpus.sha256,
+            "sha256": self.facts.sha256,
         }
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless batches, from the one that the trainer stands at."""
         train, _ = self.splits
         offsets = partial(train_offsets, windows=len(train) - self.block_size, **self._share())
-        return self._loader(WindowBatches(train, self.block_size, offsets, self._batches_done))
+        return self._loader(WindowBatches(self._cut, train.start, self.block_size, offsets, self._batches_done))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """For `fit` the first `eval_iters` batches of the val and of the train split, for `validate` all of val."""
@@ -143,10 +159,18 @@ class CharDataModule(L.LightningDataModule):
         ids = self.vocab.encode(_read_prompt(self.prompt), name="prompt")
         return DataLoader([(list(range(self.num_samples)), ids)], batch_size=None)  # type: ignore[arg-type]
 
-    def _eval_loader(self, ids: Tensor, limit: int | None) -> DataLoader[Batch]:
-        windows = (len(ids) - 1) // self.block_size
+    def _eval_loader(self, split: range, limit: int | None) -> DataLoader[Batch]:
+        windows = (len(split) - 1) // self.block_size
         offsets = partial(eval_offsets, windows=windows, block_size=self.block_size, limit=limit, **self._share())
-        return self._loader(WindowBatches(ids, self.block_size, offsets))
+        return self._loader(WindowBatches(self._cut, split.start, self.block_size, offsets))
+
+    @cached_property
+    def _cut(self) -> Callable[[np.ndarray, int], Tensor]:
+        """What cuts windows: out of an accelerator's memory if it can, else out of the mapped file."""
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        if device.type == "cpu" or self.num_workers > 0 or self.ids.stat().st_size > CARD_BYTES:
+            return partial(cut_from_file, self.ids, self.vocab.dtype)
+        return partial(cut_from_tensor, torch.from_numpy(np.fromfile(self.ids, self.vocab.dtype)).to(device))
 
     def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
         return DataLoader(batches, batch_size=None, num_workers=self.num_workers)

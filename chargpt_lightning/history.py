@@ -14,7 +14,8 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from chargpt_lightning.runs import claim_directory, lock_directory, release_directory, write_whole
+from chargpt_lightning.files import write_whole
+from chargpt_lightning.runs import claim_directory, lock_directory, release_directory
 
 log = logging.getLogger(__name__)
 

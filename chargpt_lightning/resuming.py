@@ -17,7 +17,8 @@ from lightning.pytorch.cli import SaveConfigCallback
 
 from chargpt_lightning.checkpoints import CheckpointFacts, read_checkpoint
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.runs import newest_checkpoint, write_whole
+from chargpt_lightning.files import write_whole
+from chargpt_lightning.runs import newest_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Writes config.yaml; a run that goes on writes its settings anew."""
         config = self.config.clone()
-        corpus = trainer.datamodule.corpus  # type: ignore[attr-defined]
-        config.data.text, config.data.sha256, config.data.alphabet = corpus.name, corpus.sha256, None
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        config.data.text, config.data.sha256, config.data.alphabet = data.corpus.name, data.facts.sha256, None
         text = self.parser.dump(config, skip_none=False)
         write_whole(Path(trainer.loggers[0].save_dir or "", "config.yaml"), text.encode())

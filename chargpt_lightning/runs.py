@@ -1,8 +1,6 @@
-"""Where runs lie on disk: one directory a run, written by one process at a time, each file whole or not at all."""
+"""Where runs lie on disk: one directory a run, written by one process at a time."""
 
-import os
 import tempfile
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -61,25 +59,6 @@ def release_directory(run: Path) -> None:
     if [path.name for path in run.iterdir()] == [LOCK]:
         (run / LOCK).unlink()
         run.rmdir()
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file so that whoever reads it, after whatever crash, finds the new content or the old.
-
-    Raises:
-        OSError: If it cannot be written; it names the path, and what was there is there still.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def newest_checkpoint(root: Path, name: str) -> Path:

@@ -1,6 +1,8 @@
 """Characters to ids and back. The alphabet, a string, is the whole vocabulary."""
 
+import sys
 from reprlib import Repr
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,14 +29,19 @@ class CharVocab:
         if len(set(alphabet)) != len(alphabet):
             raise ConfigError(f"alphabet ({alphabet!r}) must hold each character once")
         self.alphabet = alphabet
-        self._characters = _code_points(alphabet)
-        self._ids = np.full(int(self._characters.max()) + 1, -1)
+        self._characters = code_points(alphabet)
+        self._ids = np.full(sys.maxunicode + 1, -1, np.int16 if len(alphabet) <= 2**15 else np.int32)
         self._ids[self._characters] = np.arange(len(alphabet))
 
     @classmethod
     def of(cls, text: str) -> "CharVocab":
         """The vocabulary of a text: its characters, sorted by code point as nanoGPT sorts them."""
         return cls("".join(sorted(set(text))))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest type for ids that torch can index with: one byte up to 256 characters."""
+        return np.dtype(np.uint8) if len(self.alphabet) <= 2**8 else self._ids.dtype
 
     def encode(self, text: str, name: str = "text") -> Tensor:
         """Looks up every character.
@@ -49,16 +56,31 @@ class CharVocab:
         Raises:
             ConfigError: If a character is not in the alphabet; it names the first one and its place.
         """
-        characters = _code_points(text)
-        ids = self._ids[np.minimum(characters, len(self._ids) - 1)]
-        known = (ids >= 0) & (characters < len(self._ids))
-        if not known.all():
-            position = int(known.argmin())
+        return torch.from_numpy(self.encode_chunk(text, 0, name).astype(np.int64))
+
+    def encode_chunk(self, chunk: str, start: int, name: str) -> np.ndarray:
+        """Looks up every character of a part of a text.
+
+        Args:
+            chunk: The part.
+            start: Where in the text it starts.
+            name: What the text is called in the error.
+
+        Returns:
+            Ids (len(chunk),), of the vocabulary's own type.
+
+        Raises:
+            ConfigError: If a character is not in the alphabet; it names the first one and its place in the text.
+        """
+        ids = self._ids[code_points(chunk)]
+        unknown = ids < 0
+        if unknown.any():
+            place = int(unknown.argmax())
             raise ConfigError(
-                f"{name} ({text[position]!r} at position {position}) must use the {len(self.alphabet)} "
+                f"{name} ({chunk[place]!r} at position {start + place}) must use the {len(self.alphabet)} "
                 f"characters of the vocabulary only: {_shortened(self.alphabet)}"
             )
-        return torch.from_numpy(ids)
+        return ids.astype(self.dtype, copy=False)
 
     def decode(self, ids: Tensor) -> str:
         """The text of ids (T,)."""
@@ -71,6 +93,7 @@ def _shortened(alphabet: str) -> str:
     return shortener.repr(alphabet)
 
 
-def _code_points(text: str) -> np.ndarray:
+def code_points(text: str) -> np.ndarray:
+    """The numbers (len(text),) that Unicode gives the characters of a text."""
     # A prompt typed in another encoding arrives with lone surrogates: let them through, to be named as unknown.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=_CODE_POINT)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 Batch = tuple[Tensor, Tensor]
+MOST_SHUFFLED = 2**20  # places
 
 
 def random_offsets(seed: int, batch: int, windows: int, size: int) -> np.ndarray:
@@ -28,9 +30,28 @@ def random_offsets(seed: int, batch: int, windows: int, size: int) -> np.ndarray
     return np.random.default_rng((seed, batch)).integers(windows, size=size)
 
 
-def fixed_offsets(seed: int, windows: int, block_size: int) -> np.ndarray:
-    """Where windows that lie side by side start, in an order of the seed's: offsets (windows,)."""
-    return np.random.default_rng(seed).permutation(windows) * block_size
+def fixed_windows(seed: int, windows: int) -> Callable[[np.ndarray], np.ndarray]:
+    """An order in which to evaluate windows that lie side by side, each once.
+
+    It is a permutation by the seed; of more windows than `MOST_SHUFFLED`, which would take memory as they grow, every
+    second, third, ... is permuted, then come their neighbours in the same order, then the neighbours' neighbours, and
+    at last the few that are left over.
+
+    Args:
+        seed: The run's seed.
+        windows: Number of windows.
+
+    Returns:
+        A function from places in the order (n,) to windows (n,), both counted from 0.
+    """
+    stride = -(-windows // MOST_SHUFFLED)
+    shuffled = np.random.default_rng(seed).permutation(windows // stride)
+    number = len(shuffled)
+
+    def window(place: np.ndarray) -> np.ndarray:
+        return np.where(place < number * stride, shuffled[place % number] * stride + place // number, place)
+
+    return window
 
 
 def train_offsets(
@@ -50,19 +71,44 @@ def eval_offsets(
     Every device has as many batches; in the last the shares may differ, and be empty.
     """
     size = batch_size * devices
-    offsets = fixed_offsets(seed, windows, block_size)[: None if limit is None else limit * size]
-    for first in range(batch * size, len(offsets), size):
-        yield offsets[first : first + size][rank::devices]
+    taken = windows if limit is None else min(limit * size, windows)
+    window = fixed_windows(seed, windows)
+    for first in range(batch * size, taken, size):
+        yield window(np.arange(first, min(first + size, taken))[rank::devices]) * block_size
+
+
+def cut_from_file(path: Path, dtype: np.dtype[Any], offsets: np.ndarray, length: int) -> Tensor:
+    """Cuts windows out of a file of ids.
+
+    The file is mapped anew each time: pages once touched count as the process's memory until they are unmapped.
+
+    Args:
+        path: The file (N,).
+        dtype: The type of its ids.
+        offsets: Where the windows start (B,).
+        length: Their length (T).
+
+    Returns:
+        Ids (B, T), int64.
+    """
+    ids = np.memmap(path, dtype, mode="r")
+    return torch.from_numpy(ids[offsets[:, None] + np.arange(length)]).long()
+
+
+def cut_from_tensor(ids: Tensor, offsets: np.ndarray, length: int) -> Tensor:
+    """Cuts windows out of ids (N,) on a device, to which only the offsets (B,) go: ids (B, T) there, int64."""
+    return ids.unfold(0, length, 1)[torch.from_numpy(offsets).to(ids.device)].long()
 
 
 class WindowBatches(IterableDataset[Batch]):
-    """Cuts windows out of a text, a whole batch at a time.
+    """Cuts windows out of a split of a text, a whole batch at a time.
 
     Args:
-        ids: The text (N,).
+        cut: Called with where in the text windows start (B,), and with their length; gives their ids (B, length).
+        start: Where in the text the split starts.
         block_size: Length of a window (T).
         offsets: Called at each iteration with the number of the first batch; gives where the windows of each batch
-            start, (B,).
+            start in the split, (B,).
         batches_done: Called at each iteration; gives that number.
 
     Yields:
@@ -71,15 +117,17 @@ class WindowBatches(IterableDataset[Batch]):
 
     def __init__(
         self,
-        ids: Tensor,
+        cut: Callable[[np.ndarray, int], Tensor],
+        start: int,
         block_size: int,
         offsets: Callable[[int], Iterable[np.ndarray]],
         batches_done: Callable[[], int] = int,
     ) -> None:
-        self.ids = ids
+        self.cut = cut
+        self.start = start
+        self.block_size = block_size
         self.offsets = offsets
         self.batches_done = batches_done
-        self.span = torch.arange(block_size + 1)
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker that is spawned: the number itself, because the trainer that tells it cannot be sent there."""
@@ -89,5 +137,5 @@ class WindowBatches(IterableDataset[Batch]):
         worker = get_worker_info()  # each takes its turn, and the loader keeps the order
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for offsets in islice(self.offsets(self.batches_done()), first, None, step):
-            windows = self.ids[torch.from_numpy(offsets)[:, None] + self.span]  # (B, T + 1)
+            windows = self.cut(self.start + offsets, self.block_size + 1)  # (B, T + 1)
             yield windows[:, :-1], windows[:, 1:]

@@ -29,6 +29,7 @@ def trainer(step=0, rank=0, devices=1, accumulate=1, fn=TrainerFn.FITTING):
         distributed_sampler_kwargs={"rank": rank, "num_replicas": devices},
         accumulate_grad_batches=accumulate,
         state=SimpleNamespace(fn=fn),
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
 
 

@@ -1,0 +1,38 @@
+"""Files that are written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def open_whole(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file to write so that whoever reads it, after whatever crash, finds the new content or the old.
+
+    Raises:
+        OSError: If it cannot be written; it names the path, and what was there is there still.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with suppress(OSError):  # which it is only after an error
+            part.unlink()
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file at once, as `open_whole` does.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with open_whole(path) as file:
+        file.write(content)
