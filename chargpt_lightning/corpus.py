@@ -58,12 +58,16 @@ class Corpus:
             ConfigError: If they cannot be read, are not UTF-8, or there are none.
         """
         decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        lines = io.IncrementalNewlineDecoder(decoder, translate=True)
+        lines = io.IncrementalNewlineDecoder(None, translate=True)
         read = characters = 0
+        returns = False
         try:
             for raw in chain(self.raw_chunks(), [b""]):
                 read += len(raw)
-                text = lines.decode(raw, final=not raw)
+                text = decoder.decode(raw, final=not raw)
+                returns = returns or b"\r" in raw
+                if returns:  # most texts have none, and looking for them among Chinese takes as long as the decoding
+                    text = lines.decode(text, final=not raw)
                 characters += len(text)
                 yield text
         except UnicodeDecodeError as error:

@@ -99,7 +99,7 @@ def _write_facts(path: Path, corpus: Corpus) -> TextFacts:
         digest.update(chunk.encode())
         characters += len(chunk)
         points = code_points(chunk)
-        if not seen[points].all():  # to look is quicker than to write
+        if not seen.take(points).all():  # to look is quicker than to write
             seen[points] = True
     alphabet = "".join(map(chr, np.flatnonzero(seen)))
     facts = TextFacts(path.stem, digest.hexdigest(), characters, alphabet)

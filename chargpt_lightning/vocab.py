@@ -30,7 +30,7 @@ class CharVocab:
             raise ConfigError(f"alphabet ({alphabet!r}) must hold each character once")
         self.alphabet = alphabet
         self._characters = code_points(alphabet)
-        self._ids = np.full(sys.maxunicode + 1, -1, np.int16 if len(alphabet) <= 2**15 else np.int32)
+        self._ids: np.ndarray = np.full(sys.maxunicode + 1, -1, np.int16 if len(alphabet) <= 2**15 else np.int32)
         self._ids[self._characters] = np.arange(len(alphabet))
 
     @classmethod
@@ -72,7 +72,7 @@ class CharVocab:
         Raises:
             ConfigError: If a character is not in the alphabet; it names the first one and its place in the text.
         """
-        ids = self._ids[code_points(chunk)]
+        ids = self._ids.take(code_points(chunk))  # which is twice as quick as an index
         unknown = ids < 0
         if unknown.any():
             place = int(unknown.argmax())

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chargpt_lightning import corpus
-from chargpt_lightning.corpus import load_corpus
+from chargpt_lightning.corpus import Corpus, load_corpus
 from chargpt_lightning.errors import ConfigError
 
 TEXT = "First Citizen:\nBefore we proceed\n" * 50
@@ -43,6 +44,10 @@ def unreachable(monkeypatch):
     monkeypatch.setattr(corpus, "TINYSHAKESPEARE_URL", "http://127.0.0.1:9/input.txt")
 
 
+def text(found: Corpus) -> str:
+    return "".join(found.chunks())
+
+
 def cached() -> list[Path]:
     return [path for path in Path.home().rglob("*") if path.is_file()]
 
@@ -50,16 +55,15 @@ def cached() -> list[Path]:
 def test_a_file_is_named_by_its_absolute_path():
     found = load_corpus("verse.txt")
     assert found.name == str(Path("verse.txt").absolute())
-    assert found.text == Path("verse.txt").read_text()
-    assert found.sha256 == hashlib.sha256(Path("verse.txt").read_bytes()).hexdigest()
+    assert text(found) == Path("verse.txt").read_text()
 
 
 def test_tiny_shakespeare_is_downloaded_once(served):
-    assert load_corpus("tinyshakespeare").text == TEXT
+    assert text(load_corpus("tinyshakespeare")) == TEXT
     (kept,) = cached()
     assert kept.read_text() == TEXT
     served.unlink()
-    assert load_corpus("tinyshakespeare").text == TEXT
+    assert text(load_corpus("tinyshakespeare")) == TEXT
 
 
 def test_a_wrong_download_is_refused_and_not_kept(served):
@@ -72,7 +76,7 @@ def test_a_wrong_download_is_refused_and_not_kept(served):
 def test_a_spoilt_cache_is_downloaded_again(served):
     load_corpus("tinyshakespeare")
     cached()[0].write_text("half a file")
-    assert load_corpus("tinyshakespeare").text == TEXT
+    assert text(load_corpus("tinyshakespeare")) == TEXT
 
 
 def test_without_network_tiny_shakespeare_says_what_to_do(unreachable):
@@ -100,11 +104,25 @@ def test_a_file_that_cannot_serve_is_refused(content, message):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError) as error:
-        load_corpus("mine.txt")
+        text(load_corpus("mine.txt"))
     assert str(error.value).startswith("data.text (mine.txt) must")
     assert message in str(error.value)
 
 
 def test_a_directory_is_no_text():
     with pytest.raises(ConfigError, match=r"data.text \(\.\) must be a file that can be read"):
-        load_corpus(".")
+        text(load_corpus("."))
+
+
+def test_what_can_be_read_only_once_is_no_text():
+    os.mkfifo("pipe")
+    with pytest.raises(ConfigError, match=r"data.text \(pipe\) must be a file, because it is read more than once"):
+        load_corpus("pipe")
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_an_error_tells_the_byte_of_the_file_whatever_the_chunks_are(monkeypatch, size):
+    monkeypatch.setattr(corpus, "CHUNK_BYTES", size)
+    Path("mine.txt").write_bytes(b"\xef\xbb\xbfab\r\n\xe6\x97\xa5ab\xe6\x97ab")
+    with pytest.raises(ConfigError, match=r"data.text \(mine.txt\) must be UTF-8, but byte 12 is not"):
+        text(load_corpus("mine.txt"))

@@ -1,5 +1,8 @@
 """Windows: random ones to train on, fixed ones to evaluate on, and the prompt."""
 
+import hashlib
+import math
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,11 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import VERSE
 from lightning.pytorch.trainer.states import TrainerFn
 
-from chargpt_lightning import CharDataModule
+from chargpt_lightning import CharDataModule, data, windows
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.windows import random_offsets
+from chargpt_lightning.windows import Batch, cut_from_file, cut_from_tensor, eval_offsets, fixed_windows, random_offsets
 
 LENGTH = 1000
 
@@ -23,18 +27,85 @@ def counting():
     return lambda **settings: CharDataModule("counting.txt", **{"batch_size": 4, "block_size": 8} | settings)
 
 
-def trainer(step=0, rank=0, devices=1, accumulate=1, fn=TrainerFn.FITTING):
+def trainer(step=0, rank=0, devices=1, accumulate=1, fn=TrainerFn.FITTING, device="cpu"):
     return SimpleNamespace(
         global_step=step,
         distributed_sampler_kwargs={"rank": rank, "num_replicas": devices},
         accumulate_grad_batches=accumulate,
         state=SimpleNamespace(fn=fn),
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        strategy=SimpleNamespace(root_device=torch.device(device)),
     )
 
 
 def train_batches(data: CharDataModule, number: int) -> list[torch.Tensor]:
     return [ids for ids, _ in islice(data.train_dataloader(), number)]
+
+
+def digest(batches: Iterable[Batch]) -> str:
+    ids = torch.cat([torch.cat(batch, dim=1) for batch in batches])
+    return hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:16]
+
+
+def test_batches_are_those_of_the_text_as_one_tensor():
+    """The digests are of the code before texts were mapped."""
+    Path("verse.txt").write_text(VERSE * 2000)
+    verses = CharDataModule("verse.txt", eval_iters=3)
+    assert digest(islice(verses.train_dataloader(), 50)) == "907097185b35ae13"
+    assert [digest(loader) for loader in verses.val_dataloader()] == ["1c2e309a764f43c2", "379a90cf0ff5568f"]
+    verses.trainer = trainer(fn=TrainerFn.VALIDATING)
+    assert [digest(loader) for loader in verses.val_dataloader()] == ["28b70398fa1d43f6"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+def test_windows_are_the_same_cut_from_a_file_or_a_tensor(dtype):
+    ids = np.arange(200).astype(dtype)
+    ids.tofile("ids")
+    starts = np.array([7, 0, 195])
+    expected = torch.from_numpy(starts)[:, None] + torch.arange(5)
+    for cut in (cut_from_file(Path("ids"), ids.dtype, starts, 5), cut_from_tensor(torch.from_numpy(ids), starts, 5)):
+        assert cut.dtype == torch.int64
+        assert torch.equal(cut, expected)
+
+
+def test_on_an_accelerator_windows_are_cut_there(counting):
+    batches = counting()
+    batches.trainer = trainer(device="meta")
+    for loader in (batches.train_dataloader(), *batches.val_dataloader()):
+        ids, targets = next(iter(loader))
+        assert (ids.device.type, targets.device.type, ids.shape) == ("meta", "meta", (4, 8))
+
+
+def test_ids_that_are_too_many_for_an_accelerator_stay_in_the_file(counting, monkeypatch):
+    monkeypatch.setattr(data, "CARD_BYTES", LENGTH * 2 - 1)
+    batches = counting()
+    batches.trainer = trainer(device="meta")
+    assert next(iter(batches.train_dataloader()))[0].device.type == "cpu"
+
+
+def test_workers_leave_the_accelerator_alone(counting):
+    batches = counting(num_workers=1)
+    batches.trainer = trainer(device="meta")
+    assert batches.train_dataloader().dataset.cut.func is cut_from_file
+
+
+@pytest.mark.parametrize("most_shuffled", [1, 7, 50])
+def test_evaluations_reach_each_window_once_from_all_over_the_split_first(monkeypatch, most_shuffled):
+    monkeypatch.setattr(windows, "MOST_SHUFFLED", most_shuffled)
+    for number in range(1, 80):
+        order = fixed_windows(1337, number)(np.arange(number))
+        assert sorted(order) == list(range(number))
+        stride = math.ceil(number / most_shuffled)
+        first = order[: number // stride]
+        assert sorted(first) == list(range(0, len(first) * stride, stride))
+        if number <= most_shuffled:
+            assert order.tolist() == np.random.default_rng(1337).permutation(number).tolist()
+
+
+def test_devices_share_out_the_windows_of_a_large_split(monkeypatch):
+    monkeypatch.setattr(windows, "MOST_SHUFFLED", 7)
+    share = {"seed": 1, "windows": 53, "block_size": 8, "limit": None, "batch_size": 3, "devices": 2}
+    taken = np.concatenate([offsets for rank in (0, 1) for offsets in eval_offsets(0, rank=rank, **share)])
+    assert sorted(taken) == [window * 8 for window in range(53)]
 
 
 @pytest.mark.slow

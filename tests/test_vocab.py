@@ -33,3 +33,19 @@ def test_a_foreign_character_is_named_with_its_position(text, character, positio
 def test_an_alphabet_that_is_none_is_refused(alphabet):
     with pytest.raises(ConfigError, match="alphabet"):
         CharVocab(alphabet)
+
+
+@pytest.mark.parametrize(
+    ("characters", "dtype"), [(256, "uint8"), (257, "int16"), (32_768, "int16"), (32_769, "int32")]
+)
+def test_ids_of_a_chunk_have_the_smallest_type_and_the_same_value(characters, dtype):
+    text = "".join(chr(0x10000 + n) for n in range(characters))
+    vocab = CharVocab(text)
+    chunk = vocab.encode_chunk(text[7:], start=7, name="data.text")
+    assert chunk.dtype == vocab.dtype == dtype
+    assert chunk.tolist() == vocab.encode(text)[7:].tolist()
+
+
+def test_a_foreign_character_in_a_chunk_is_named_with_its_position_in_the_text():
+    with pytest.raises(ConfigError, match=r"data.text \('ö' at position 104\) must use the 4 characters"):
+        CharVocab.of("hello").encode_chunk("hellö", start=100, name="data.text")

@@ -1,0 +1,208 @@
+"""Texts as ids in the cache: the same as in one piece, made once, whole, by one process, in little memory."""
+
+import hashlib
+import io
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from conftest import TINY, VERSE, files, refused
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from chargpt_lightning import CharVocab, corpus
+from chargpt_lightning.corpus import Corpus, cache_directory, load_corpus
+from chargpt_lightning.encoding import TextFacts, text_facts, text_ids
+from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.windows import MOST_SHUFFLED
+
+HARD = st.sampled_from("ab\r\n\ufeff\x00é不\U0001f642") | st.characters(exclude_categories=["Cs"])
+
+
+def encoded(source: str) -> tuple[TextFacts, np.ndarray]:
+    """A text's facts and its ids."""
+    text = load_corpus(source)
+    facts = text_facts(text)
+    vocab = CharVocab(facts.alphabet)
+    return facts, np.fromfile(text_ids(text, facts, vocab), vocab.dtype)
+
+
+def in_cache() -> dict[str, Path]:
+    """The files of texts in the cache, by what they are."""
+    return {path.suffix: path for path in (cache_directory() / "texts").iterdir() if path.name != ".lock"}
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """Grows by one whenever a text is decoded."""
+    readings = []
+    chunks = Corpus.chunks
+    monkeypatch.setattr(Corpus, "chunks", lambda text: readings.append(text) or chunks(text))
+    return readings
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=st.text(HARD), mark=st.booleans(), size=st.integers(1, 9))
+def test_chunks_change_nothing(text, mark, size):
+    raw = b"\xef\xbb\xbf" * mark + text.encode()
+    whole = io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8-sig").read()
+    assume(whole)
+    Path("any.txt").write_bytes(raw)
+    shutil.rmtree(cache_directory(), ignore_errors=True)
+    with patch.object(corpus, "CHUNK_BYTES", size):
+        facts, ids = encoded("any.txt")
+    assert facts.file_sha256 == hashlib.sha256(raw).hexdigest()
+    assert facts.sha256 == hashlib.sha256(whole.encode()).hexdigest()
+    assert (facts.characters, facts.alphabet) == (len(whole), CharVocab.of(whole).alphabet)
+    assert ids.tolist() == CharVocab.of(whole).encode(whole).tolist()
+
+
+@pytest.mark.parametrize(
+    ("characters", "dtype"), [(256, "uint8"), (257, "int16"), (32_768, "int16"), (32_769, "int32")]
+)
+def test_ids_take_as_few_bytes_as_the_alphabet_allows(characters, dtype):
+    Path("many.txt").write_text("".join(chr(0x10000 + n) for n in range(characters)))
+    _, ids = encoded("many.txt")
+    assert ids.dtype == dtype
+    assert ids.tolist() == list(range(characters))
+
+
+def test_a_text_is_decoded_twice_and_never_again(readings):
+    first, ids = encoded("verse.txt")
+    assert len(readings) == 2
+    Path("verse.txt").rename("moved.txt")
+    again, ids_again = encoded("moved.txt")
+    assert len(readings) == 2
+    assert (first, ids.tolist()) == (again, ids_again.tolist())
+
+
+def test_content_decides_not_the_time_of_the_file():
+    encoded("verse.txt")
+    was = Path("verse.txt").stat()
+    Path("verse.txt").write_text((VERSE * 20).replace("three", "seven"))
+    os.utime("verse.txt", ns=(was.st_atime_ns, was.st_mtime_ns))
+    facts, _ = encoded("verse.txt")
+    assert "v" in facts.alphabet
+
+
+def test_each_alphabet_has_ids_of_its_own():
+    text = load_corpus("verse.txt")
+    facts = text_facts(text)
+    alphabets = (facts.alphabet, facts.alphabet[::-1])
+    own, other = (np.fromfile(text_ids(text, facts, CharVocab(alphabet)), np.uint8) for alphabet in alphabets)
+    assert (own + other == len(facts.alphabet) - 1).all()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [(".json", b""), (".json", b'{"sha256": "8'), (".json", b"[]"), (".json", b"{}"), (".uint8", b"\0")],
+)
+def test_a_damaged_cache_is_made_anew(suffix, damage):
+    right, ids = encoded("verse.txt")
+    in_cache()[suffix].write_bytes(damage)
+    again, ids_again = encoded("verse.txt")
+    assert (right, ids.tolist()) == (again, ids_again.tolist())
+
+
+def test_what_a_crash_left_half_written_is_in_nobodys_way():
+    _, ids = encoded("verse.txt")
+    half = in_cache()[".uint8"]
+    half.rename(f"{half}.part")
+    assert encoded("verse.txt")[1].tolist() == ids.tolist()
+    assert set(in_cache()) == {".json", ".uint8"}
+
+
+def test_of_those_who_start_at_once_one_encodes(readings):
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(encoded("verse.txt"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({(facts, tuple(ids)) for facts, ids in found}) == 1
+    assert (len(found), len(readings)) == (8, 2)
+
+
+@pytest.mark.parametrize(("cache", "reason"), [("/proc/nowhere", "No such file"), ("verse.txt", "Not a directory")])
+def test_a_cache_that_cannot_be_written_is_one_line(run, monkeypatch, cache, reason):
+    place = Path(cache).absolute()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    assert refused(run, *TINY).startswith(
+        f"the cache ({place}/chargpt_lightning/texts) must be a directory that can be written, but: {reason}"
+    )
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_text(run):
+    Path("verse.txt").write_text(VERSE * 2000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        message = refused(run, *TINY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert message.startswith("the cache (")
+    assert message.endswith("written, but: File too large; XDG_CACHE_HOME names another place")
+    assert set(in_cache()) == {".json"}
+
+
+def test_a_foreign_character_is_named_with_its_place_in_the_text_and_leaves_no_ids(monkeypatch):
+    monkeypatch.setattr(corpus, "CHUNK_BYTES", 10)
+    Path("verse.txt").write_text(VERSE + "ü" + VERSE)
+    text = load_corpus("verse.txt")
+    facts = text_facts(text)
+    message = rf"data.text \('ü' at position {len(VERSE)}\) must use the 21 characters of the vocabulary only"
+    with pytest.raises(ConfigError, match=message):
+        text_ids(text, facts, CharVocab.of(VERSE))
+    assert set(in_cache()) == {".json"}
+
+
+def test_a_text_that_changes_while_it_is_read_is_refused():
+    text = load_corpus("verse.txt")
+    facts = text_facts(text)
+    Path("verse.txt").write_text(VERSE)
+    with pytest.raises(ConfigError, match=r"data.text \(verse.txt\) must not change while it is read"):
+        text_ids(text, facts, CharVocab(facts.alphabet))
+    assert set(in_cache()) == {".json"}
+
+
+def test_sampling_needs_no_cache(run, tiny_run):
+    shutil.rmtree(cache_directory())
+    assert run("predict").code == 0
+    assert not cache_directory().exists()
+
+
+def test_a_text_that_is_refused_leaves_nothing_where_it_lies(run):
+    Path("verse.txt").write_bytes(b"a" * 1000 + b"\xff")
+    refused(run, *TINY)
+    assert files() == {"verse.txt", "configs"}
+
+
+PEAK = r"""
+import re, sys
+from itertools import islice
+from pathlib import Path
+from chargpt_lightning import CharDataModule
+data = CharDataModule(sys.argv[1])
+for loader in (data.train_dataloader(), *data.val_dataloader()):
+    for _ in islice(loader, 2000):
+        pass
+print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_text():
+    peaks_kib = []
+    for repetitions in (20_000, 1_000_000):  # 1 and 67 MB
+        Path("large.txt").write_text(VERSE * repetitions)
+        command = [sys.executable, "-c", PEAK, "large.txt"]
+        peaks_kib.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
+    shuffled_kib = MOST_SHUFFLED * 8 // 1024
+    assert peaks_kib[1] - peaks_kib[0] < shuffled_kib + 8 * 1024, peaks_kib
