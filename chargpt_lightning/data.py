@@ -17,7 +17,7 @@ from chargpt_lightning.corpus import Corpus, load_corpus, read_utf8
 from chargpt_lightning.encoding import TextFacts, text_facts, text_ids
 from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.vocab import CharVocab
-from chargpt_lightning.windows import Batch, WindowBatches, cut_from_file, cut_from_tensor, eval_offsets, train_offsets
+from chargpt_lightning.windows import Batch, MappedIds, WindowBatches, cut_from_tensor, eval_offsets, train_offsets
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class CharDataModule(L.LightningDataModule):
         """What cuts windows: out of an accelerator's memory if it can, else out of the mapped file."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if device.type == "cpu" or self.num_workers > 0 or self.ids.stat().st_size > CARD_BYTES:
-            return partial(cut_from_file, self.ids, self.vocab.dtype)
+            return MappedIds(self.ids, self.vocab.dtype).cut
         return partial(cut_from_tensor, torch.from_numpy(np.fromfile(self.ids, self.vocab.dtype)).to(device))
 
     def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:

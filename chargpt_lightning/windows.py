@@ -1,5 +1,6 @@
 """Windows of a text: where those of each batch start, as pure functions, and the cutting."""
 
+import mmap
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import count, islice
@@ -77,22 +78,32 @@ def eval_offsets(
         yield window(np.arange(first, min(first + size, taken))[rank::devices]) * block_size
 
 
-def cut_from_file(path: Path, dtype: np.dtype[Any], offsets: np.ndarray, length: int) -> Tensor:
-    """Cuts windows out of a file of ids.
+class MappedIds:
+    """Ids in a file, which stays mapped: whoever deletes it takes nothing away from a run.
 
-    The file is mapped anew each time: pages once touched count as the process's memory until they are unmapped.
+    Pages that were touched would count as the process's memory, up to the whole file's, so each cut lets them go.
 
     Args:
         path: The file (N,).
         dtype: The type of its ids.
-        offsets: Where the windows start (B,).
-        length: Their length (T).
-
-    Returns:
-        Ids (B, T), int64.
     """
-    ids = np.memmap(path, dtype, mode="r")
-    return torch.from_numpy(ids[offsets[:, None] + np.arange(length)]).long()
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self.dtype = dtype
+        with path.open("rb") as file:
+            self.mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __reduce__(self) -> tuple[type["MappedIds"], tuple[Path, np.dtype[Any]]]:
+        """For a worker that is spawned: it maps the file itself."""
+        return MappedIds, (self.path, self.dtype)
+
+    def cut(self, offsets: np.ndarray, length: int) -> Tensor:
+        """The windows that start at offsets (B,): ids (B, length), int64."""
+        ids = np.frombuffer(self.mapping, self.dtype)[offsets[:, None] + np.arange(length)]
+        if hasattr(mmap, "MADV_DONTNEED"):  # Windows takes pages back by itself
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+        return torch.from_numpy(ids).long()
 
 
 def cut_from_tensor(ids: Tensor, offsets: np.ndarray, length: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import pickle
+import shutil
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -14,8 +16,9 @@ from conftest import VERSE
 from lightning.pytorch.trainer.states import TrainerFn
 
 from chargpt_lightning import CharDataModule, data, windows
+from chargpt_lightning.corpus import cache_directory
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.windows import Batch, cut_from_file, cut_from_tensor, eval_offsets, fixed_windows, random_offsets
+from chargpt_lightning.windows import Batch, MappedIds, cut_from_tensor, eval_offsets, fixed_windows, random_offsets
 
 LENGTH = 1000
 
@@ -62,7 +65,8 @@ def test_windows_are_the_same_cut_from_a_file_or_a_tensor(dtype):
     ids.tofile("ids")
     starts = np.array([7, 0, 195])
     expected = torch.from_numpy(starts)[:, None] + torch.arange(5)
-    for cut in (cut_from_file(Path("ids"), ids.dtype, starts, 5), cut_from_tensor(torch.from_numpy(ids), starts, 5)):
+    mapped = MappedIds(Path("ids"), ids.dtype)
+    for cut in (mapped.cut(starts, 5), cut_from_tensor(torch.from_numpy(ids), starts, 5)):
         assert cut.dtype == torch.int64
         assert torch.equal(cut, expected)
 
@@ -85,7 +89,21 @@ def test_ids_that_are_too_many_for_an_accelerator_stay_in_the_file(counting, mon
 def test_workers_leave_the_accelerator_alone(counting):
     batches = counting(num_workers=1)
     batches.trainer = trainer(device="meta")
-    assert batches.train_dataloader().dataset.cut.func is cut_from_file
+    assert isinstance(batches.train_dataloader().dataset.cut.__self__, MappedIds)
+
+
+def test_a_cache_that_is_deleted_takes_nothing_away_from_a_run(counting):
+    expected, batches = train_batches(counting(), 3), counting()
+    batches.train_dataloader()
+    shutil.rmtree(cache_directory())
+    assert all(map(torch.equal, expected, train_batches(batches, 3)))
+    (ids, _), *_ = batches.val_dataloader()[0]
+    assert ids.min() >= 900
+
+
+def test_a_dataset_that_is_sent_to_a_worker_carries_no_ids(counting):
+    sizes = [len(pickle.dumps(data.train_dataloader().dataset)) for data in (CharDataModule("verse.txt"), counting())]
+    assert max(sizes) < 1000
 
 
 @pytest.mark.parametrize("most_shuffled", [1, 7, 50])
