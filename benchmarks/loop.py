@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from benchmarks.clock import steady_ms, steps_ms
 from benchmarks.figures import Figures
 from chargpt_lightning import GPT, CharDataModule, CharGPT
+from chargpt_lightning.allocator import keep_freed_memory
 
 
 class HuggingFace(nn.Module):
@@ -48,6 +49,7 @@ def measure(
 ) -> Figures:
     """Reads the text and trains on it."""
     _stay_within_memory()
+    keep_freed_memory()
     start_s = time.perf_counter()
     data = CharDataModule(text, batch_size, block_size=shape.get("block_size", 64))
     data.setup("fit")

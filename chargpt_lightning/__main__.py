@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
+from chargpt_lightning.allocator import keep_freed_memory
 from chargpt_lightning.cli import CharCLI
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.stopping import Stopped, stop_on_signals
@@ -28,6 +29,7 @@ def main(args: list[str] | None = None) -> None:
             read; one line on stderr says which. With 130 after Ctrl-C, with 143 after SIGTERM.
     """
     _set_up_messages()
+    keep_freed_memory()
     try:
         with stop_on_signals():
             CharCLI(args)
