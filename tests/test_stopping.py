@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TINY, VERSE
 
-from chargpt_lightning import CharGPT
+from chargpt_lightning import GPT, CharGPT
 
 LONG = [*TINY, "--trainer.max_steps", "100000", "--trainer.val_check_interval", "100000"]
 RESUME = "resume: python -m chargpt_lightning fit --ckpt_path runs/version_0/checkpoints/last.ckpt"
@@ -69,11 +69,13 @@ def test_a_signal_in_the_first_evaluation_stops_before_the_first_update(run, mon
     assert not list(Path("runs").rglob("*.ckpt"))
 
 
-@pytest.mark.parametrize("subcommand", ["validate", "predict"])
-def test_a_signal_ends_what_does_not_train_at_once(run, tiny_run, monkeypatch, subcommand):
-    monkeypatch.setattr(CharGPT, "forward", lambda module, ids: os.kill(os.getpid(), signal.SIGTERM))
+@pytest.mark.parametrize(
+    ("subcommand", "method", "out"), [("validate", "forward", ""), ("predict", "next_logits", "\n")]
+)
+def test_a_signal_ends_what_does_not_train_at_once(run, tiny_run, monkeypatch, subcommand, method, out):
+    monkeypatch.setattr(GPT, method, lambda gpt, *args: os.kill(os.getpid(), signal.SIGTERM))
     result = run(subcommand)
-    assert (result.code, result.out) == (143, "")
+    assert (result.code, result.out) == (143, out)
     assert "Traceback" not in result.err
 
 
