@@ -9,38 +9,45 @@ from benchmarks.contenders import Bench, worker
 from benchmarks.figures import Figures, Row, compare, interleave, not_measured
 
 RECIPE = {"batch_size": 12, "n_embd": 128, "block_size": 64}
-FIGURES = ["read_mb_per_s", "step_ms", "peak_mib"]
-STEPS = 20
+FIGURES = ["step_ms", "peak_mib"]
 
 
 def measure(bench: Bench) -> list[Row]:
     """Texts first, then the recipe and what is larger than it."""
-    rows = [row for size_mb in bench.sizes.texts_mb for row in of_text(bench, size_mb)]
-    loop = partial(worker, bench, "loop", text=str(bench.text), steps=STEPS)
+    return of_texts(bench) + of_networks(bench)
+
+
+def of_texts(bench: Bench) -> list[Row]:
+    """Texts of several sizes: read for the first time, with nothing in the cache, and then again and again."""
+    shutil.rmtree(bench.work / "cache", ignore_errors=True)
+    sizes = {f"text of {size_mb:,} MB": size_mb for size_mb in bench.sizes.texts_mb}
+    room_mb = shutil.disk_usage(bench.work).free / 1e6 / 3  # beside each text lies its encoding
+    texts = {name: bench.work / f"{size_mb}.txt" for name, size_mb in sizes.items() if size_mb < room_mb}
+    for name, text in texts.items():
+        repeat(bench.text, text, sizes[name] * 10**6)
+    loops = {name: partial(worker, bench, "loop", text=str(text)) for name, text in texts.items()}
+    first = interleave({f"{name}, first": partial(loop, steps=20) for name, loop in loops.items()}, rounds=1)
+    again = interleave(
+        {name: partial(loop, steps=bench.sizes.steps) for name, loop in loops.items()}, bench.sizes.rounds
+    )
+    for text in texts.values():
+        text.unlink()
+    smallest, *others = texts
+    missing = [not_measured(name, "the disk has no room") for name in sizes if name not in texts]
+    rows = compare(first, ["read_mb_per_s"]) + compare(again, ["read_mb_per_s"])
+    return rows + compare(again, FIGURES, [(other, smallest) for other in others]) + missing
+
+
+def of_networks(bench: Bench) -> list[Row]:
+    """The recipe, and what has twice and four times its batch, width or block size."""
+    loop = partial(worker, bench, "loop", text=str(bench.text), steps=bench.sizes.steps // 2)
     contenders: dict[str, Callable[[], Figures]] = {"the recipe": loop}
     for name, start in RECIPE.items():
         for doubling in range(1, bench.sizes.doublings + 1):
             size = start * 2**doubling
             contenders[f"{name} {size}"] = partial(loop, **{name: size})
     pairs = [(name, "the recipe") for name in contenders if name != "the recipe"]
-    return rows + compare(interleave(contenders, bench.sizes.rounds), FIGURES[1:], pairs)
-
-
-def of_text(bench: Bench, size_mb: int) -> list[Row]:
-    """A text of this size, read for the first time and again."""
-    shutil.rmtree(bench.work / "cache", ignore_errors=True)  # what was read before
-    first, again = f"text of {size_mb} MB, first", f"text of {size_mb} MB, again"
-    if shutil.disk_usage(bench.work).free < 4 * size_mb * 10**6:  # beside the text there may be its encoding
-        return [not_measured(first, "the disk has no room")]
-    text = bench.work / "growing.txt"
-    repeat(bench.text, text, size_mb * 10**6)
-    read = partial(worker, bench, "loop", text=str(text), steps=STEPS)
-    try:
-        return compare(interleave({first: read, again: read}, rounds=1), FIGURES, [(again, first)])
-    except RuntimeError as error:  # what a machine cannot hold is a result
-        return [not_measured(first, str(error).splitlines()[-1])]
-    finally:
-        text.unlink()
+    return compare(interleave(contenders, bench.sizes.rounds), FIGURES, pairs)
 
 
 def repeat(text: Path, longer: Path, size: int) -> None:

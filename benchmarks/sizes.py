@@ -16,4 +16,4 @@ class Sizes:
     doublings: int = 2  # of batch, width and block size
 
 
-QUICK = Sizes(1, steps=20, process_steps=24, samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1)
+QUICK = Sizes(1, steps=40, process_steps=24, samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1)
