@@ -3,7 +3,7 @@
     python -m benchmarks --nanogpt ~/nanoGPT --out figures.json
 
 Prints a table, and writes all figures with a description of the machine. nanoGPT is a checkout of its own, with
-data/shakespeare_char prepared; without it the rest is measured. A full run takes about 25 minutes on two cores, and
+data/shakespeare_char prepared; without it the rest is measured. A full run takes about 35 minutes on two cores, and
 should have the machine to itself.
 """
 

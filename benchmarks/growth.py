@@ -28,7 +28,7 @@ def of_texts(bench: Bench) -> list[Row]:
     loops = {name: partial(worker, bench, "loop", text=str(text)) for name, text in texts.items()}
     first = interleave({f"{name}, first": partial(loop, steps=20) for name, loop in loops.items()}, rounds=1)
     again = interleave(
-        {name: partial(loop, steps=bench.sizes.steps) for name, loop in loops.items()}, bench.sizes.rounds
+        {name: partial(loop, steps=bench.sizes.steps) for name, loop in loops.items()}, bench.sizes.long_rounds
     )
     for text in texts.values():
         text.unlink()
@@ -47,7 +47,7 @@ def of_networks(bench: Bench) -> list[Row]:
             size = start * 2**doubling
             contenders[f"{name} {size}"] = partial(loop, **{name: size})
     pairs = [(name, "the recipe") for name in contenders if name != "the recipe"]
-    return compare(interleave(contenders, bench.sizes.rounds), FIGURES, pairs)
+    return compare(interleave(contenders, bench.sizes.long_rounds), FIGURES, pairs)
 
 
 def repeat(text: Path, longer: Path, size: int) -> None:

@@ -16,4 +16,4 @@ def measure(bench: Bench) -> list[Row]:
     pairs = [(name, "nanoGPT") for name in contenders]
     if bench.nanogpt:
         contenders["nanoGPT"] = partial(nanogpt_train, bench, steps, interval)
-    return compare(interleave(contenders, bench.sizes.rounds), ["process_s", "step_ms"], pairs)
+    return compare(interleave(contenders, bench.sizes.long_rounds), ["process_s", "step_ms"], pairs)

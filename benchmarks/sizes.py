@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Sizes:
-    """The defaults take about 25 minutes on two cores."""
+    """The defaults take about 35 minutes on two cores."""
 
-    rounds: int = 3  # of all but texts and compilation, which take too long
-    steps: int = 150  # of a loop or a command whose step is timed
+    rounds: int = 5  # of what takes seconds
+    long_rounds: int = 3  # of what takes minutes
+    steps: int = 100  # of a loop or a command whose step is timed
     process_steps: int = 2000  # of the whole recipe, which evaluates eight times on its way
     samples: int = 10
     characters: dict[int, int] = field(default_factory=lambda: {64: 500, 256: 250})  # of a sample, by block size
@@ -16,4 +17,4 @@ class Sizes:
     doublings: int = 2  # of batch, width and block size
 
 
-QUICK = Sizes(1, steps=40, process_steps=24, samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1)
+QUICK = Sizes(1, 1, steps=40, process_steps=24, samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1)
