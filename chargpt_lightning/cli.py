@@ -122,8 +122,11 @@ class CharCLI(LightningCLI):
             ours = settings_of_a_run(self.config_init.fit.trainer, self.origin.run if self.origin else None)
         else:
             self.save_config_callback = None  # only a training run has a directory of its own
-            callbacks = [SampleWriter()] if self.subcommand == "predict" else []
-            ours = {"logger": False, "callbacks": callbacks, "enable_progress_bar": False}
+            ours = {"logger": False, "callbacks": [], "enable_progress_bar": False}
+        if self.subcommand == "predict":
+            devices = self.config_init.predict.trainer.devices
+            one = devices[:1] if isinstance(devices, list) else 1  # all samples are one batch
+            ours |= {"callbacks": [SampleWriter()], "devices": one, "num_nodes": 1, "strategy": "auto"}
         try:
             return super().instantiate_trainer(**ours, **kwargs)
         except (TypeError, ValueError) as error:  # an unknown accelerator or strategy, devices below 1

@@ -163,6 +163,12 @@ def test_samples_alone_are_on_stdout_and_repeat(run, tiny_run):
     assert other.out != first.out
 
 
+def test_one_device_samples_however_many_are_named(run, tiny_run):
+    args = ["predict", "--trainer.accelerator", "cpu", "--sample.max_new_tokens", "20"]
+    several = run(*args, "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    assert (several.code, several.out) == (0, run(*args).out)
+
+
 def test_temperature_zero_draws_the_same_sample_whatever_the_seed(run, tiny_run):
     args = ["predict", "--sample.temperature", "0", "--sample.num_samples", "1", "--sample.seed"]
     assert run(*args, "1").out == run(*args, "2").out
