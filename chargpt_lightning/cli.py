@@ -118,19 +118,21 @@ class CharCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer as configured, with what every run of the subcommand has."""
-        if self.subcommand == "fit":
-            ours = settings_of_a_run(self.config_init.fit.trainer, self.origin.run if self.origin else None)
-        else:
-            self.save_config_callback = None  # only a training run has a directory of its own
-            ours = {"logger": False, "callbacks": [], "enable_progress_bar": False}
-        if self.subcommand == "predict":
-            devices = self.config_init.predict.trainer.devices
-            one = devices[:1] if isinstance(devices, list) else 1  # all samples are one batch
-            ours |= {"callbacks": [SampleWriter()], "devices": one, "num_nodes": 1, "strategy": "auto"}
         try:
-            return super().instantiate_trainer(**ours, **kwargs)
+            return super().instantiate_trainer(**self._settings_of_the_subcommand(), **kwargs)
         except (TypeError, ValueError) as error:  # an unknown accelerator or strategy, devices below 1
             raise ConfigError(f"trainer: {error}") from error
+
+    def _settings_of_the_subcommand(self) -> dict[str, Any]:
+        if self.subcommand == "fit":
+            return settings_of_a_run(self.config_init.fit.trainer, self.origin.run if self.origin else None)
+        self.save_config_callback = None  # only a training run has a directory of its own
+        quiet = {"logger": False, "callbacks": [], "enable_progress_bar": False}
+        if self.subcommand == "validate":
+            return quiet
+        devices = self.config_init.predict.trainer.devices
+        one = devices[:1] if isinstance(devices, list) else 1  # all samples are one batch
+        return quiet | {"callbacks": [SampleWriter()], "devices": one, "num_nodes": 1, "strategy": "auto"}
 
     def fit(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Trains, once the text is known to serve: Lightning would make the run's directory first."""

@@ -84,7 +84,7 @@ def next_ids(logits: Tensor, config: SampleConfig, chances: Tensor) -> Tensor:
         before = ordered.cumsum(dim=-1) - ordered  # the probability of all that is likelier
         kept = ordered.masked_fill(before >= config.top_p, 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(-1, order, kept)
-    up_to = probabilities.cumsum(dim=-1)
+    up_to = probabilities.cumsum(dim=-1)  # a chance below 1 of the last, the sum, stays below it when rounded
     return (up_to <= chances[:, None] * up_to[:, -1:]).sum(dim=-1)
 
 
