@@ -94,10 +94,10 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, past: Past | None = None, last: bool = False) -> Tensor:
         """Mixes x (B, T, C), which continues what is past, over time; returns (B, T, C), or the last position's."""
-        B, T, _ = x.shape
+        B, T, C = x.shape
         qkv = self.c_attn(x)  # (B, T, 3C)
         parts = _widened(qkv).chunk(3, dim=2)
-        q, k, v = (part.view(B, T, self.n_head, -1).transpose(1, 2) for part in parts)  # each (B, H, T, D)
+        q, k, v = (part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for part in parts)  # (B, H, T, D)
         if past is not None:
             k, v = past.extend(k, v)
         if last:

@@ -79,6 +79,10 @@ def test_texts_of_a_batch_do_not_see_each_other():
     torch.testing.assert_close(network(ids)[1:2], network(ids[1:2]), atol=1e-6, rtol=0)
 
 
+def test_no_texts_give_no_logits():
+    assert gpt()(random_ids(batch=0)).shape == (0, 8, 11)  # as on a device that has no window left to evaluate
+
+
 def test_loss_at_initialisation_is_near_that_of_guessing():
     torch.manual_seed(0)
     network = GPT(GPTConfig(**RECIPE)).eval()
