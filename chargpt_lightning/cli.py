@@ -118,8 +118,9 @@ class CharCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer as configured, with what every run of the subcommand has."""
+        ours = self._settings_of_the_subcommand()
         try:
-            return super().instantiate_trainer(**self._settings_of_the_subcommand(), **kwargs)
+            return super().instantiate_trainer(**ours, **kwargs)
         except (TypeError, ValueError) as error:  # an unknown accelerator or strategy, devices below 1
             raise ConfigError(f"trainer: {error}") from error
 
