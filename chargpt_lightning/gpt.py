@@ -110,7 +110,7 @@ class CausalSelfAttention(nn.Module):
 
 
 def _widened(qkv: Tensor) -> Tensor:
-    """On a CPU float32 at least, even where autocast is on: in bf16 attention takes four times as long there."""
+    """On a CPU float32 at least, even where autocast is on: bf16 makes attention's backward 4 times as long there."""
     return qkv.to(torch.promote_types(qkv.dtype, torch.float32)) if qkv.device.type == "cpu" else qkv
 
 
