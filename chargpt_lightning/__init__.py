@@ -1,7 +1,8 @@
 """nanoGPT's character-level GPT as a PyTorch Lightning package."""
 
+from chargpt_lightning.config import GPTConfig
 from chargpt_lightning.data import CharDataModule
-from chargpt_lightning.gpt import GPT, GPTConfig
+from chargpt_lightning.gpt import GPT
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.vocab import CharVocab
 

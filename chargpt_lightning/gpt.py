@@ -8,77 +8,13 @@ Shapes: B batch, T time, C channels (n_embd), H heads, D head size (C / H), V vo
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from chargpt_lightning.errors import ConfigError, require_at_least_one
-
-
-@dataclass(frozen=True)
-class GPTConfig:
-    """The shape of the network.
-
-    Args:
-        vocab_size: Number of different ids (V).
-        block_size: Longest context, in characters (T at most).
-        n_layer: Number of blocks.
-        n_head: Attention heads per block (H); must divide n_embd.
-        n_embd: Width of the residual stream (C).
-        dropout: Ratio of activations dropped in training, 0 up to but without 1.
-        bias: Whether linear layers and norms have a bias.
-
-    Raises:
-        ConfigError: If a size is below 1, n_head does not divide n_embd, or dropout is no such ratio.
-    """
-
-    vocab_size: int
-    block_size: int
-    n_layer: int
-    n_head: int
-    n_embd: int
-    dropout: float = 0.0
-    bias: bool = False
-
-    def __post_init__(self) -> None:
-        require_at_least_one(
-            vocab_size=self.vocab_size,
-            block_size=self.block_size,
-            n_layer=self.n_layer,
-            n_head=self.n_head,
-            n_embd=self.n_embd,
-        )
-        if self.n_embd % self.n_head:
-            raise ConfigError(f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head})")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout ({self.dropout}) must be at least 0 and below 1")
-
-
-class Past:
-    """Keys and values of the positions that an attention has seen, so that they are computed once.
-
-    Args:
-        block_size: The most positions there can be.
-    """
-
-    def __init__(self, block_size: int) -> None:
-        self.block_size = block_size
-        self.length = 0
-        self.keys = self.values = torch.empty(0)
-
-    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds k and v (B, H, T, D) of the next positions; returns those of all so far."""
-        B, H, T, D = k.shape
-        if self.block_size == T:  # no position is left that could use them
-            return k, v
-        if self.length == 0:
-            self.keys, self.values = k.new_empty(2, B, H, self.block_size, D)
-        start, self.length = self.length, self.length + T
-        self.keys[:, :, start : self.length] = k
-        self.values[:, :, start : self.length] = v
-        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+from chargpt_lightning.attention import Past, attend, split_heads
+from chargpt_lightning.config import GPTConfig
 
 
 class CausalSelfAttention(nn.Module):
@@ -94,24 +30,14 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, past: Past | None = None, last: bool = False) -> Tensor:
         """Mixes x (B, T, C), which continues what is past, over time; returns (B, T, C), or the last position's."""
-        B, T, C = x.shape
         qkv = self.c_attn(x)  # (B, T, 3C)
-        parts = _widened(qkv).chunk(3, dim=2)
-        q, k, v = (part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for part in parts)  # (B, H, T, D)
+        q, k, v = split_heads(qkv, self.n_head)  # (B, H, T, D)
         if past is not None:
             k, v = past.extend(k, v)
         if last:
             q = q[:, :, -1:]
-        dropout_p = self.dropout if self.training else 0.0
-        with torch.autocast(x.device.type, enabled=False):
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=q.size(2) > 1)  # one sees all
-        y = y.transpose(1, 2).flatten(2).to(qkv.dtype)  # (B, T, C)
+        y = attend(q, k, v, self.dropout if self.training else 0.0).to(qkv.dtype)  # (B, T, C)
         return self.resid_dropout(self.c_proj(y))
-
-
-def _widened(qkv: Tensor) -> Tensor:
-    """On a CPU float32 at least, even where autocast is on: bf16 makes attention's backward 4 times as long there."""
-    return qkv.to(torch.promote_types(qkv.dtype, torch.float32)) if qkv.device.type == "cpu" else qkv
 
 
 class MLP(nn.Module):
@@ -169,11 +95,11 @@ class Transformer(nn.Module):
         positions = torch.arange(start, start + ids.size(1), device=ids.device)
         return self.drop(self.wte(ids) + self.wpe(positions))
 
-    def last(self, ids: Tensor, pasts: list[Past]) -> Tensor:
-        """Maps ids (B, T), which continue what is past, to what is known of the last position, (B, 1, C)."""
-        x = self.embed(ids, pasts[0].length)
+    def last(self, ids: Tensor, start: int, pasts: Sequence[Past | None]) -> Tensor:
+        """Maps ids (B, T), which continue what is past at position `start`, to the last position's (B, 1, C)."""
+        x = self.embed(ids, start)
         for block, past in zip(self.h, pasts, strict=True):
-            x = block(x, past, last=past is pasts[-1])
+            x = block(x, past, last=block is self.h[-1])
         return self.ln_f(x)
 
 
@@ -209,10 +135,7 @@ class GPT(nn.Module):
         Raises:
             ConfigError: If T is larger than block_size.
         """
-        if ids.size(1) > self.config.block_size:
-            raise ConfigError(
-                f"ids ({ids.size(1)} characters) must not be longer than block_size ({self.config.block_size})"
-            )
+        self.config.require_fits(ids)
         return self.lm_head(self.transformer(ids))
 
     def new_pasts(self) -> list[Past]:
@@ -235,7 +158,10 @@ class GPT(nn.Module):
             Logits (B, V).
         """
         if ids.size(1) > self.config.block_size:
-            ids = ids[:, -self.config.block_size :]
-            for past in pasts:
-                past.length = 0
-        return self.lm_head(self.transformer.last(ids[:, pasts[0].length :], pasts))[:, 0]
+            nothing = [None] * len(pasts)
+            return self._last_logits(ids[:, -self.config.block_size :], 0, nothing)
+        start = pasts[0].length
+        return self._last_logits(ids[:, start:], start, pasts)
+
+    def _last_logits(self, ids: Tensor, start: int, pasts: Sequence[Past | None]) -> Tensor:
+        return self.lm_head(self.transformer.last(ids, start, pasts))[:, 0]

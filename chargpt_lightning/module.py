@@ -15,8 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.text import Perplexity
 
+from chargpt_lightning.config import GPTConfig
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.gpt import GPT, GPTConfig
+from chargpt_lightning.gpt import GPT
 from chargpt_lightning.sampling import SampleConfig, derived_seed, generate
 from chargpt_lightning.schedule import learning_rate_at
 
