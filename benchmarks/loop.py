@@ -55,6 +55,7 @@ def measure(
     data.setup("fit")
     read_s = time.perf_counter() - start_s
     module = CharGPT(data.alphabet, **shape)
+    assert isinstance(module.gpt, GPT), "the operations are counted as nanoGPT counts its own"
     gflop = step_gflop(module.gpt, batch_size)
     if hugging_face:
         module.gpt = HuggingFace(module.gpt)  # type: ignore[assignment]

@@ -42,8 +42,8 @@ def split_heads(qkv: Tensor, n_head: int) -> tuple[Tensor, ...]:
     """
     if qkv.device.type == "cpu":
         qkv = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
-    B, T, _ = qkv.shape
-    return tuple(part.view(B, T, n_head, -1).transpose(1, 2) for part in qkv.chunk(3, dim=2))
+    B, T, C = qkv.shape
+    return tuple(part.view(B, T, n_head, C // (3 * n_head)).transpose(1, 2) for part in qkv.chunk(3, dim=2))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:

@@ -56,6 +56,9 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     return facts
 
 
+_BEFORE_THERE_WERE_TWO = {"architecture": "gpt2", "optimizer": "adamw"}  # what older checkpoints do not say
+
+
 def _facts_of(checkpoint: Any) -> CheckpointFacts | None:
     match checkpoint:
         case {
@@ -74,7 +77,7 @@ def _facts_of(checkpoint: Any) -> CheckpointFacts | None:
             history = checkpoint.get("history")
             run = str(history.get("run", "")) if isinstance(history, dict) else ""
             resumable = {"loops", "optimizer_states", "lr_schedulers"} <= checkpoint.keys()
-            return CheckpointFacts(dict(hparams), text, sha256, global_step, run, resumable)
+            return CheckpointFacts(_BEFORE_THERE_WERE_TWO | hparams, text, sha256, global_step, run, resumable)
     return None
 
 

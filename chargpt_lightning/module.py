@@ -1,8 +1,8 @@
 """The network as a system that Lightning trains: loss, optimizer, schedule, evaluation, sampling."""
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn import functional as F
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.text import Perplexity
@@ -18,17 +18,10 @@ from torchmetrics.text import Perplexity
 from chargpt_lightning.config import GPTConfig
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.gpt import GPT
+from chargpt_lightning.modern import ModernGPT
+from chargpt_lightning.optimizers import OptimizerConfig, OptimizerName
 from chargpt_lightning.sampling import SampleConfig, derived_seed, generate
-from chargpt_lightning.schedule import learning_rate_at
-
-
-def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Optimizer groups: matrices and embeddings decay, vectors (biases, norms) do not."""
-    parameters = list(parameters)
-    return [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
+from chargpt_lightning.schedule import Decay
 
 
 class CharGPT(L.LightningModule):
@@ -45,14 +38,20 @@ class CharGPT(L.LightningModule):
         n_embd: Width of the network.
         dropout: Ratio of activations dropped in training, 0 up to but without 1.
         bias: Whether linear layers and norms have a bias.
-        learning_rate: The peak of the schedule.
-        min_lr: The end of the schedule.
+        architecture: gpt2 is nanoGPT's network, modern one that learns the same in fewer updates.
+        optimizer: adamw, or muon for the matrices of the blocks beside AdamW for the rest.
+        learning_rate: The peak of AdamW's schedule.
+        min_lr: The end of AdamW's schedule.
+        muon_learning_rate: The peak of Muon's schedule, which is AdamW's at another height.
         warmup_iters: Updates until the peak.
+        constant_iters: Updates at the peak before the decay.
         lr_decay_iters: The update at which min_lr is reached.
+        lr_decay: The curve from the peak to min_lr.
         decay_lr: false keeps the learning rate at its peak, without warmup.
-        weight_decay: Of AdamW, on matrices and embeddings.
+        weight_decay: Of matrices and embeddings.
         beta1: Of AdamW.
         beta2: Of AdamW.
+        muon_momentum: Of Muon.
         compile: Whether `fit` compiles the network; worth it on a GPU, and on a CPU for long runs.
         seed: Of the dropout, which is drawn for each batch anew, so that a resumed run drops what it would have.
 
@@ -71,42 +70,48 @@ class CharGPT(L.LightningModule):
         n_embd: int = 128,
         dropout: float = 0.0,
         bias: bool = False,
+        architecture: Literal["gpt2", "modern"] = "gpt2",
+        optimizer: OptimizerName = "adamw",
         learning_rate: float = 1e-3,
         min_lr: float = 1e-4,
+        muon_learning_rate: float = 0.02,
         warmup_iters: int = 100,
+        constant_iters: int = 0,
         lr_decay_iters: int = 2000,
+        lr_decay: Decay = "cosine",
         decay_lr: bool = True,
         weight_decay: float = 0.1,
         beta1: float = 0.9,
         beta2: float = 0.99,
+        muon_momentum: float = 0.95,
         compile: bool = False,
         seed: int = 1337,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["compile"])  # a checkpoint does not care how it was computed
-        self._check_training()
+        self.optimizer_config = OptimizerConfig(
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            min_lr=min_lr,
+            muon_learning_rate=muon_learning_rate,
+            warmup_iters=warmup_iters,
+            constant_iters=constant_iters,
+            lr_decay_iters=lr_decay_iters,
+            lr_decay=lr_decay,
+            decay_lr=decay_lr,
+            weight_decay=weight_decay,
+            beta1=beta1,
+            beta2=beta2,
+            muon_momentum=muon_momentum,
+        )
         config = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
-        self.gpt = GPT(config)
+        self.gpt = ModernGPT(config) if architecture == "modern" else GPT(config)
         self.val_loss = MeanMetric(nan_strategy=math.nan)  # the default leaves out what is not a number
         self.val_perplexity = Perplexity()
         self.train_eval_loss = MeanMetric(nan_strategy=math.nan)
         self.sampling = SampleConfig()
         self.on_drawn: Callable[[Tensor], object] = lambda ids: None
         self._compiles = compile
-
-    def _check_training(self) -> None:
-        hparams = self.hparams
-        for name, allowed, rule in (
-            ("learning_rate", 0 < hparams["learning_rate"] < math.inf, "be above 0 and finite"),
-            ("min_lr", 0 <= hparams["min_lr"] <= hparams["learning_rate"], "be from 0 to learning_rate"),
-            ("warmup_iters", hparams["warmup_iters"] >= 0, "be at least 0"),
-            ("lr_decay_iters", hparams["lr_decay_iters"] >= 1, "be at least 1"),
-            ("weight_decay", 0 <= hparams["weight_decay"] < math.inf, "be at least 0 and finite"),
-            ("beta1", 0 <= hparams["beta1"] < 1, "be at least 0 and below 1"),
-            ("beta2", 0 <= hparams["beta2"] < 1, "be at least 0 and below 1"),
-        ):
-            if not allowed:
-                raise ConfigError(f"{name} ({hparams[name]}) must {rule}")
 
     def setup(self, stage: str) -> None:
         """Compiles the network in place, which leaves the names in a checkpoint as they are."""
@@ -124,11 +129,11 @@ class CharGPT(L.LightningModule):
     def on_train_start(self) -> None:
         """Gives a resumed optimizer, which comes with its old settings, those of now."""
         optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
-        hparams = self.hparams
-        for group, decay in zip(optimizer.param_groups, (hparams["weight_decay"], 0.0), strict=True):
-            group.update(betas=(hparams["beta1"], hparams["beta2"]), weight_decay=decay)
-            group["lr"] = hparams["learning_rate"] * self._learning_rate_ratio(self.global_step)
-        scheduler.base_lrs = [hparams["learning_rate"]] * len(optimizer.param_groups)
+        ratio = self.optimizer_config.learning_rate_ratio(self.global_step)
+        groups = self.optimizer_config.groups(self.gpt)
+        scheduler.base_lrs = [group["lr"] for group in groups]
+        for group, settings in zip(optimizer.param_groups, groups, strict=True):
+            group.update(settings | {"lr": settings["lr"] * ratio})
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Makes the dropout a function of seed, batch and device."""
@@ -200,15 +205,11 @@ class CharGPT(L.LightningModule):
         return torch.cat(columns).T
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, its learning rate set before each update."""
-        hparams = self.hparams
-        optimizer = AdamW(
-            decay_groups(self.parameters(), hparams["weight_decay"]),
-            lr=hparams["learning_rate"],
-            betas=(hparams["beta1"], hparams["beta2"]),
-            fused=self.trainer.precision != "16-mixed",  # fused, it would unscale gradients itself, after the clipping
-        )
-        scheduler = LambdaLR(optimizer, self._learning_rate_ratio)
+        """The optimizer, its learning rate set before each update."""
+        fused = self.trainer.precision != "16-mixed"  # fused, it would unscale gradients itself, after the clipping
+        dtype = torch.bfloat16 if self.trainer.precision.startswith("bf16") else torch.float32
+        optimizer = self.optimizer_config.build(self.gpt, fused, dtype)
+        scheduler = LambdaLR(optimizer, self.optimizer_config.learning_rate_ratio)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -228,15 +229,6 @@ class CharGPT(L.LightningModule):
             if ours.get(name) != theirs.get(name):
                 there, here = (_shape(state.get(name)) for state in (theirs, ours))
                 raise ConfigError(f"ckpt_path: {name} ({there}) must be as in this network ({here})")
-
-    def _learning_rate_ratio(self, step: int) -> float:
-        """The learning rate of an update as a share of the peak, as LambdaLR wants it."""
-        hparams = self.hparams
-        if not hparams["decay_lr"]:
-            return 1.0
-        peak = hparams["learning_rate"]
-        schedule = {name: hparams[name] for name in ("min_lr", "warmup_iters", "lr_decay_iters")}
-        return learning_rate_at(step, learning_rate=peak, **schedule) / peak
 
     def configure_gradient_clipping(
         self,

@@ -22,7 +22,7 @@ from chargpt_lightning.runs import newest_checkpoint
 
 log = logging.getLogger(__name__)
 
-SHAPE = ("block_size", "n_layer", "n_head", "n_embd", "bias")
+FIXED = ("architecture", "block_size", "n_layer", "n_head", "n_embd", "bias", "optimizer")  # the state is of these
 LINKED = ("alphabet", "seed")  # hyperparameters that come from the data and from seed_everything
 
 
@@ -54,7 +54,7 @@ class Origin:
         Raises:
             ConfigError: If the user asks for a network that its weights do not fit.
         """
-        asked = {f"model.{name}": config.model[name] for name in SHAPE} | {"data.alphabet": config.data.alphabet}
+        asked = {f"model.{name}": config.model[name] for name in FIXED} | {"data.alphabet": config.data.alphabet}
         for name, value in asked.items():
             has = self.facts.hparams[name.split(".")[1]]
             if value not in (None, has):

@@ -23,6 +23,7 @@ TINY = [
     *("--trainer.max_steps", "5", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"),
     *("--trainer.precision", "32-true"),  # the same on every machine
 ]
+FAST = ["--model.architecture", "modern", "--model.optimizer", "muon", "--model.lr_decay", "linear"]
 
 
 @dataclass

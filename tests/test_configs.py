@@ -8,7 +8,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def test_there_are_configs():
-    assert {path.name for path in CONFIGS} == {"shakespeare_char.yaml", "shakespeare_char_gpu.yaml"}
+    assert {path.stem for path in CONFIGS} == {"shakespeare_char", "shakespeare_char_fast", "shakespeare_char_gpu"}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)

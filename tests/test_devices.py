@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, TINY, VERSE, rows
+from conftest import FAST, ROOT, TINY, VERSE, rows
 from test_resume import assert_same_run
 
 MODULE = [sys.executable, "-m", "chargpt_lightning"]
@@ -51,9 +51,10 @@ def losses(run_dir: str) -> list[float]:
     ]
 
 
-def test_two_devices_train_on_the_batches_of_one_with_twice_the_batch_and_say_it_once(run):
-    one = run(*FIFTY, "--data.batch_size", "4")
-    two = command(*FIFTY, *DDP)
+@pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
+def test_two_devices_train_on_the_batches_of_one_with_twice_the_batch_and_say_it_once(run, network):
+    one = run(*FIFTY, *network, "--data.batch_size", "4")
+    two = command(*FIFTY, *network, *DDP)
     assert two.returncode == 0, two.stderr
     assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
     assert len(losses("runs/version_0")) == 50 + 2 * 6
@@ -76,24 +77,26 @@ def test_a_signal_to_any_device_stops_all_and_the_resumed_run_is_the_same(start,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
 @pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
-def test_one_device_goes_on_where_two_stopped(run, two):
-    assert run(*FIFTY, "--data.batch_size", "4").code == 0
-    assert command(*FIFTY, *two, *stop(22, signal.SIGINT, 0)).returncode == 130
+def test_one_device_goes_on_where_two_stopped(run, two, network):
+    assert run(*FIFTY, *network, "--data.batch_size", "4").code == 0
+    assert command(*FIFTY, *network, *two, *stop(22, signal.SIGINT, 0)).returncode == 130
     assert run("fit", "--ckpt_path", "last", *ONE).code == 0
     assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
 
 
 @pytest.mark.slow
-def test_a_sharded_run_stops_resumes_and_is_sampled_from_by_one_process(run):
-    assert command(*FIFTY, *FSDP2).returncode == 0
-    assert run(*FIFTY, "--data.batch_size", "4").code == 0
+@pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
+def test_a_sharded_run_stops_resumes_and_is_sampled_from_by_one_process(run, network):
+    assert command(*FIFTY, *network, *FSDP2).returncode == 0
+    assert run(*FIFTY, *network, "--data.batch_size", "4").code == 0
     assert losses("runs/version_0") == pytest.approx(losses("runs/version_1"), abs=1e-5)
     sharded, single = (Path(f"runs/version_{n}/checkpoints/best.ckpt") for n in (0, 1))
     assert sharded.is_file()
     samples = [run("predict", "--ckpt_path", str(path), "--temperature=0").out for path in (sharded, single)]
     assert samples[0] == samples[1] != ""
-    assert command(*FIFTY, *FSDP2, *stop(22, signal.SIGTERM, 1)).returncode == 143
+    assert command(*FIFTY, *network, *FSDP2, *stop(22, signal.SIGTERM, 1)).returncode == 143
     resumed = command("fit", "--ckpt_path", "last")
     assert resumed.returncode == 0, resumed.stderr
     assert losses("runs/version_2") == losses("runs/version_0")

@@ -11,16 +11,17 @@ from torch.nn import functional as F
 
 from chargpt_lightning import CharDataModule, CharGPT
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.module import decay_groups
 from chargpt_lightning.schedule import learning_rate_at
 
 NETWORK = {"block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
+FAST = {"architecture": "modern", "optimizer": "muon"}
 
 
 class Watch(Callback):
     """Keeps learning rates, and gradient norms after clipping."""
 
-    def __init__(self):
+    def __init__(self, group=0):
+        self.group = group
         self.rates, self.norms = [], []
 
     def on_before_zero_grad(self, trainer, pl_module, optimizer):
@@ -29,7 +30,7 @@ class Watch(Callback):
             self.norms.append(torch.nn.utils.get_total_norm(gradients).item())
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.rates.append(trainer.optimizers[0].param_groups[self.group]["lr"])
 
 
 def fit(module: CharGPT, **settings) -> L.Trainer:
@@ -46,8 +47,8 @@ def tiny(**settings) -> CharGPT:
 
 
 def test_matrices_and_embeddings_decay_vectors_do_not():
-    module = tiny(bias=True)
-    decaying, others = decay_groups(module.parameters(), 0.3)
+    module = tiny(bias=True, weight_decay=0.3)
+    decaying, others = module.optimizer_config.groups(module.gpt)
     names = {parameter: name for name, parameter in module.gpt.named_parameters()}
     assert decaying["weight_decay"] == 0.3
     assert others["weight_decay"] == 0.0
@@ -57,6 +58,26 @@ def test_matrices_and_embeddings_decay_vectors_do_not():
         *(f"transformer.h.0.{part}.weight" for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")),
     }
     assert len(decaying["params"]) + len(others["params"]) == len(list(module.parameters()))
+
+
+def test_muon_updates_the_matrices_of_the_blocks():
+    module = tiny(**FAST, weight_decay=0.3, muon_learning_rate=0.05, muon_momentum=0.8)
+    matrices, vectors, of_muon = module.optimizer_config.groups(module.gpt)
+    names = {parameter: name for name, parameter in module.gpt.named_parameters()}
+    assert {names[p] for p in matrices["params"]} == {"transformer.wte.weight", "lm_head.weight"}
+    assert {names[p] for p in of_muon["params"]} == {
+        f"transformer.h.0.{part}.weight" for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    }
+    assert sum(len(group["params"]) for group in (matrices, vectors, of_muon)) == len(names)
+    assert (of_muon["lr"], of_muon["momentum"], of_muon["weight_decay"]) == (0.05, 0.8, 0.3)
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.3, 0.0)
+
+
+def test_the_schedule_moves_both_learning_rates_alike():
+    schedule = {"learning_rate": 0.1, "min_lr": 0.05, "warmup_iters": 1, "constant_iters": 1, "lr_decay_iters": 4}
+    watch = Watch(group=2)
+    fit(tiny(**FAST, **schedule, lr_decay="linear", muon_learning_rate=0.2), max_steps=5, callbacks=[watch])
+    assert watch.rates == pytest.approx([0.1, 0.2, 0.2, 0.15, 0.1], rel=1e-12)
 
 
 def test_every_update_has_the_schedules_learning_rate():
@@ -72,10 +93,11 @@ def test_without_decay_the_learning_rate_stays():
     assert watch.rates == [0.01] * 4
 
 
+@pytest.mark.parametrize("network", [{}, FAST], ids=["gpt2", "fast"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_gradients_are_clipped_in_every_precision(precision):
+def test_gradients_are_clipped_in_every_precision(precision, network):
     watch = Watch()
-    fit(tiny(), callbacks=[watch], gradient_clip_val=0.01, precision=precision)
+    fit(tiny(**network), callbacks=[watch], gradient_clip_val=0.01, precision=precision)
     assert watch.norms == pytest.approx([0.01] * len(watch.norms), rel=1e-3)
     assert len(watch.norms) >= 3
 
@@ -104,9 +126,10 @@ def test_the_logged_figures_are_those_of_the_whole_split():
     assert figures["val/characters"] == windows * 8
 
 
+@pytest.mark.parametrize("network", [{}, FAST], ids=["gpt2", "fast"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("bf16-mixed", 2e-3)])
-def test_compilation_changes_neither_names_nor_figures(precision, tolerance):
-    plain, compiled = tiny(), tiny(compile=True)
+def test_compilation_changes_neither_names_nor_figures(precision, tolerance, network):
+    plain, compiled = tiny(**network), tiny(**network, compile=True)
     names = list(plain.state_dict())
     evaluated = {"max_steps": 2, "val_check_interval": 2, "check_val_every_n_epoch": None, "precision": precision}
     losses = [fit(module, **evaluated).callback_metrics["val/loss"].item() for module in (plain, compiled)]
@@ -123,9 +146,16 @@ def test_compilation_changes_neither_names_nor_figures(precision, tolerance):
         ({"min_lr": 0.1}, "min_lr (0.1) must be from 0 to learning_rate"),
         ({"warmup_iters": -1}, "warmup_iters (-1) must be at least 0"),
         ({"lr_decay_iters": 0}, "lr_decay_iters (0) must be at least 1"),
+        ({"muon_learning_rate": -1.0}, "muon_learning_rate (-1.0) must be above 0 and finite"),
+        ({"muon_momentum": 1.0}, "muon_momentum (1.0) must be at least 0 and below 1"),
+        ({"constant_iters": -1}, "constant_iters (-1) must be at least 0"),
         ({"weight_decay": -0.1}, "weight_decay (-0.1) must be at least 0 and finite"),
         ({"beta1": 1.0}, "beta1 (1.0) must be at least 0 and below 1"),
         ({"beta2": -1.0}, "beta2 (-1.0) must be at least 0 and below 1"),
+        (
+            {"architecture": "modern", "bias": True},
+            "bias (True) must be False, because the modern architecture has no biases",
+        ),
         ({"n_head": 3}, "n_embd (8) must be divisible by n_head (3)"),
     ],
 )

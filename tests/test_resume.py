@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import TINY, refused, rows
+from conftest import FAST, TINY, refused, rows
 
 from chargpt_lightning.schedule import learning_rate_at
 
@@ -20,6 +20,8 @@ SETTINGS = {
     "accumulated with dropout": ["--trainer.accumulate_grad_batches", "2", "--model.dropout", "0.2"],
     "workers": ["--data.num_workers", "2", "--model.dropout", "0.2"],
     "averaged": [*AVERAGE, "--model.dropout", "0.2"],
+    "fast": [*FAST, "--model.dropout", "0.2", "--trainer.gradient_clip_val", "1"],
+    "fast in bf16, accumulated": [*FAST, "--trainer.precision", "bf16-mixed", "--trainer.accumulate_grad_batches", "2"],
     "rates of every update": ["--trainer.callbacks", "LearningRateMonitor"],
 }
 
@@ -60,8 +62,9 @@ def test_whatever_the_settings(run, interrupt, settings):
 
 
 @pytest.mark.slow
-def test_compiled_too(run, interrupt):
-    compiled = ["--model.compile", "true", "--model.dropout", "0.2"]
+@pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
+def test_compiled_too(run, interrupt, network):
+    compiled = ["--model.compile", "true", "--model.dropout", "0.2", *network]
     assert run(*RUN, *compiled).code == 0
     interrupt(2, 6)
     assert run(*RUN, *compiled).code == 130
@@ -184,12 +187,14 @@ def test_print_config_shows_what_a_resumed_run_would_do(run, tiny_run):
         ("model.n_embd", "16", "8"),
         ("model.block_size", "4", "8"),
         ("model.bias", "true", "False"),
+        ("model.architecture", "modern", "'gpt2'"),
+        ("model.optimizer", "muon", "'adamw'"),
         ("data.alphabet", "ab", r"'\n ,.?IWaegh...,IWaeghilmnorstuw?'"),
     ],
 )
 def test_another_network_than_the_checkpoints_is_refused_by_name(run, tiny_run, subcommand, name, value, has):
     message = refused(run, subcommand, "--ckpt_path", str(tiny_run / "checkpoints/last.ckpt"), f"--{name}", value)
-    assert re.match(rf"{name} \({value}\) must be ", message.replace("'ab'", "ab").replace("True", "true"))
+    assert re.match(rf"{name} \({value}\) must be ", message.replace(repr(value), value).replace("True", "true"))
     assert message.endswith(f"for the network of {tiny_run}/checkpoints/last.ckpt, or not be given")
     if name != "data.alphabet":
         assert f" must be {has} " in message

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from chargpt_lightning import GPT, GPTConfig
+from chargpt_lightning import GPT, GPTConfig, ModernGPT
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.sampling import SampleConfig, generate, next_ids
 
@@ -19,9 +19,9 @@ def drawn(logits=LOGITS, draws=4000, **settings) -> torch.Tensor:
     return torch.bincount(ids, minlength=5) / draws
 
 
-def network(n_layer=3, block_size=8) -> GPT:
+def network(n_layer=3, block_size=8, architecture=GPT):
     torch.manual_seed(0)
-    gpt = GPT(GPTConfig(vocab_size=5, block_size=block_size, n_layer=n_layer, n_head=2, n_embd=8)).eval()
+    gpt = architecture(GPTConfig(vocab_size=5, block_size=block_size, n_layer=n_layer, n_head=2, n_embd=8)).eval()
     for parameter in gpt.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return gpt
@@ -111,10 +111,12 @@ def test_cached_samples_are_the_uncached_ones_also_beyond_block_size(settings, p
     assert continued(gpt, prompt, **settings) == continued(Uncached(gpt), prompt, **settings)
 
 
-def test_a_sample_does_not_depend_on_those_beside_it():
-    together = continued(network(), [1], range(5), max_new_tokens=40)
-    assert [continued(network(), [1], [n], max_new_tokens=40)[0] for n in range(5)] == together
-    assert continued(network(), [1], [4, 2], max_new_tokens=40) == [together[4], together[2]]
+@pytest.mark.parametrize("architecture", [GPT, ModernGPT])
+def test_a_sample_does_not_depend_on_those_beside_it(architecture):
+    gpt = network(architecture=architecture)
+    together = continued(gpt, [1], range(5), max_new_tokens=40)
+    assert [continued(gpt, [1], [n], max_new_tokens=40)[0] for n in range(5)] == together
+    assert continued(gpt, [1], [4, 2], max_new_tokens=40) == [together[4], together[2]]
     assert len({tuple(sample) for sample in together}) == 5
 
 
@@ -127,10 +129,12 @@ def test_no_more_is_computed_than_the_next_character_needs():
     assert widths == [[2, 1, 1, 4, 4], [2, 1, 1, 4, 4], [1, 1, 1, 1, 1]]
 
 
-def test_autocast_does_not_change_samples():
-    plain = continued(network(), [1], max_new_tokens=40)
+@pytest.mark.parametrize("architecture", [GPT, ModernGPT])
+def test_autocast_does_not_change_samples(architecture):
+    gpt = network(architecture=architecture)
+    plain = continued(gpt, [1], max_new_tokens=40)
     with torch.autocast("cpu", torch.bfloat16):
-        assert continued(network(), [1], max_new_tokens=40) == plain
+        assert continued(gpt, [1], max_new_tokens=40) == plain
 
 
 def test_characters_come_one_by_one():
