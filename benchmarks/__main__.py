@@ -3,7 +3,7 @@
     python -m benchmarks --nanogpt ~/nanoGPT --out figures.json
 
 Prints a table, and writes all figures with a description of the machine. nanoGPT is a checkout of its own, with
-data/shakespeare_char prepared; without it the rest is measured. A full run takes about 35 minutes on two cores, and
+data/shakespeare_char prepared; without it the rest is measured. A full run takes about 70 minutes on two cores, and
 should have the machine to itself.
 """
 
@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import compilation, growth, process, sampling, startup, step
+from benchmarks import ablation, compilation, fast, growth, process, sampling, startup, step
 from benchmarks.contenders import Bench
 from benchmarks.figures import Row, table
 from benchmarks.machine import describe
@@ -23,6 +23,8 @@ from chargpt_lightning.corpus import load_corpus
 SECTIONS = {
     "step": step.measure,
     "process": process.measure,
+    "fast": fast.measure,
+    "ablation": ablation.measure,
     "sampling": sampling.measure,
     "growth": growth.measure,
     "startup": startup.measure,

@@ -5,16 +5,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Sizes:
-    """The defaults take about 35 minutes on two cores."""
+    """The defaults take about 70 minutes on two cores."""
 
     rounds: int = 5  # of what takes seconds
     long_rounds: int = 3  # of what takes minutes
     steps: int = 100  # of a loop or a command whose step is timed
     process_steps: int = 2000  # of the whole recipe, which evaluates eight times on its way
+    fast_steps: int = 100  # of the fast recipe
+    seeds: int = 10  # whose exact losses are shown
     samples: int = 10
     characters: dict[int, int] = field(default_factory=lambda: {64: 500, 256: 250})  # of a sample, by block size
     texts_mb: tuple[int, ...] = (1, 16, 256, 2048)
     doublings: int = 2  # of batch, width and block size
 
 
-QUICK = Sizes(1, 1, steps=40, process_steps=24, samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1)
+QUICK = Sizes(
+    1, 1, steps=40, process_steps=24, fast_steps=24, seeds=1,
+    samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1,
+)  # fmt: skip

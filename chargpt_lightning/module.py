@@ -133,6 +133,7 @@ class CharGPT(L.LightningModule):
         groups = self.optimizer_config.groups(self.gpt)
         scheduler.base_lrs = [group["lr"] for group in groups]
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
+            del settings["params"]  # sharded, they may stand in the network as a whole just now
             group.update(settings | {"lr": settings["lr"] * ratio})
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

@@ -125,8 +125,9 @@ def test_a_command_that_fails_says_why(tmp_path):
 def test_every_section_is_measured(tmp_path, nanogpt):
     report = measured(tmp_path, "--nanogpt", str(nanogpt))
     against = {name: {row["against"] for row in rows} for name, rows in report["sections"].items()}
-    assert against.keys() == {"step", "process", "sampling", "growth", "startup", "compile"}
-    assert "nanoGPT" in against["step"] & against["process"]
+    assert against.keys() == {"step", "process", "fast", "ablation", "sampling", "growth", "startup", "compile"}
+    assert "nanoGPT" in against["step"] & against["process"] & against["fast"]
+    assert against["ablation"] == {"nothing", "nothing, long"}
     assert {"nanoGPT's sample.py", "nanoGPT's loop, block 256"} <= against["sampling"]
     assert not [row for row in report["sections"]["growth"] if not row["values"]]
 

@@ -1,0 +1,162 @@
+"""Worker: trains the fast recipe with one ingredient changed. Prints its exact loss and its step as JSON."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import lightning as L
+import torch
+import yaml  # type: ignore[import-untyped]
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.clock import steady_ms
+from benchmarks.figures import Figures
+from benchmarks.loop import train
+from benchmarks.machine import ROOT, precisions
+from chargpt_lightning import CharDataModule, CharGPT, modern, muon
+from chargpt_lightning.allocator import keep_freed_memory
+
+Build = Callable[..., Any]  # of a CharGPT with the modern network, to which settings can be given
+
+
+def learned_positions(build: Build) -> CharGPT:
+    """GPT-2's embedding of positions instead of rotary ones."""
+    modern.rotated = lambda x, turns: x
+    module = build()
+    transformer = module.gpt.transformer
+    transformer.wpe = nn.Embedding(module.gpt.config.block_size, module.gpt.config.n_embd)
+    transformer.ln_e.register_forward_pre_hook(lambda norm, inputs: (inputs[0] + transformer.wpe.weight,))
+    return module
+
+
+def no_norm_of_queries_and_keys(build: Build) -> CharGPT:
+    """GPT-2's attention."""
+    module = build()
+    for block in module.gpt.transformer.h:
+        block.attn.ln_q = block.attn.ln_k = nn.Identity()
+    return module
+
+
+def gelu(build: Build) -> CharGPT:
+    """GPT-2's activation instead of squared ReLU."""
+
+    def forward(mlp: Any, x: Tensor) -> Tensor:
+        return mlp.c_proj(F.gelu(mlp.c_fc(x)))
+
+    module = build()
+    for block in module.gpt.transformer.h:
+        block.mlp.forward = partial(forward, block.mlp)
+    return module
+
+
+def one_character_embedded(build: Build) -> CharGPT:
+    """GPT-2's embedding of each character by itself."""
+    modern.WIDTH = 1
+    return build()
+
+
+def no_norm_of_the_embedding(build: Build) -> CharGPT:
+    """GPT-2's stream, which starts unnormed."""
+    module = build()
+    module.gpt.transformer.ln_e = nn.Identity()
+    return module
+
+
+def tied_head(build: Build) -> CharGPT:
+    """GPT-2's head, whose weights are those of the embedding and as small as there."""
+    module = build()
+    weight = module.gpt.transformer.wte.weight
+    nn.init.normal_(weight, std=0.02)
+    module.gpt.lm_head.forward = lambda x: F.linear(x, weight[:, : module.gpt.config.n_embd])
+    module.gpt.lm_head.weight.requires_grad = False
+    return module
+
+
+def adamw_alone(build: Build) -> CharGPT:
+    """AdamW for all weights, at nanoGPT's rate times three, the best of 1, 3, 5 and 10 of them."""
+    return build(optimizer="adamw", learning_rate=3e-3, min_lr=3e-4)
+
+
+def five_newton_schulz_iterations(build: Build) -> CharGPT:
+    """Jordan's polynomial, five times, as torch.optim.Muon has it."""
+    muon.POLYNOMIALS = ((3.4445, -4.7750, 2.0315),) * 5  # type: ignore[assignment]
+    return build()
+
+
+def four_heads(build: Build) -> CharGPT:
+    """nanoGPT's number of heads."""
+    return build(n_head=4)
+
+
+def rms_norms(build: Build) -> CharGPT:
+    """Norms that do not subtract the mean."""
+    module = build()
+    for block in module.gpt.transformer.h:
+        block.ln_1, block.ln_2 = nn.RMSNorm(module.gpt.config.n_embd), nn.RMSNorm(module.gpt.config.n_embd)
+    return module
+
+
+def norms_without_weights(build: Build) -> CharGPT:
+    """Norms with nothing to learn."""
+    module = build()
+    for part in module.modules():
+        if isinstance(part, nn.LayerNorm):
+            part.weight = None  # type: ignore[assignment]
+    return module
+
+
+def softly_capped_logits(build: Build) -> CharGPT:
+    """Logits between -15 and 15."""
+    module = build()
+    module.gpt.lm_head.register_forward_hook(lambda head, inputs, logits: 15 * torch.tanh(logits / 15))
+    return module
+
+
+def zero_head_and_projections(build: Build) -> CharGPT:
+    """What leads out of a block, and out of the network, starts at zero instead of torch's uniform spread."""
+    module = build()
+    for name, weights in module.gpt.named_parameters():
+        if name.endswith(("c_proj.weight", "lm_head.weight")):
+            nn.init.zeros_(weights)
+    return module
+
+
+def nothing(build: Build) -> CharGPT:
+    """The fast recipe as it is."""
+    return build()
+
+
+TAKEN_AWAY = (
+    adamw_alone, gelu, one_character_embedded, no_norm_of_the_embedding,
+    learned_positions, no_norm_of_queries_and_keys, tied_head,
+)  # fmt: skip
+LEFT_OUT = (
+    zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights,
+    five_newton_schulz_iterations, four_heads,
+)  # fmt: skip
+CHANGES = {change.__name__: change for change in (nothing, *TAKEN_AWAY, *LEFT_OUT)}
+
+
+def measure(text: str, change: str, seed: int, steps: int, batch_size: int, **settings: Any) -> Figures:
+    """Trains a changed network; gives its exact val loss."""
+    keep_freed_memory()
+    recipe = yaml.safe_load((ROOT / "configs/shakespeare_char_fast.yaml").read_text())["model"] | settings
+    recipe |= {"lr_decay_iters": steps, "constant_iters": steps * 3 // 20}
+    L.seed_everything(seed, verbose=False)
+    data = CharDataModule(text, batch_size, block_size=recipe["block_size"], seed=seed)
+    data.setup("fit")
+    module = CHANGES[change](lambda **changed: CharGPT(data.alphabet, **recipe | changed))
+    precision = list(precisions().values())[-1]
+    times_ms = train(module, islice(data.train_dataloader(), steps), precision)
+    quiet: Any = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(accelerator="cpu", precision=precision, **quiet)  # type: ignore[arg-type]
+    (figures,) = trainer.validate(module, datamodule=CharDataModule(text, 256, block_size=64), verbose=False)
+    return {"step_ms": steady_ms(times_ms, eval_interval=steps), "val_loss": figures["val/loss"]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(**json.loads(sys.argv[1]))))
