@@ -77,8 +77,8 @@ def tied_head(build: Build) -> CharGPT:
 
 
 def adamw_alone(build: Build) -> CharGPT:
-    """AdamW for all weights, at nanoGPT's rate times three, the best of 1, 3, 5 and 10 of them."""
-    return build(optimizer="adamw", learning_rate=3e-3, min_lr=3e-4)
+    """AdamW for all weights, at five times nanoGPT's rate: once, thrice and ten times do less in a hundred updates."""
+    return build(optimizer="adamw", learning_rate=5e-3, min_lr=5e-4)
 
 
 def five_newton_schulz_iterations(build: Build) -> CharGPT:
@@ -141,15 +141,14 @@ LEFT_OUT = (
 CHANGES = {change.__name__: change for change in (nothing, *TAKEN_AWAY, *LEFT_OUT)}
 
 
-def measure(text: str, change: str, seed: int, steps: int, batch_size: int, **settings: Any) -> Figures:
+def measure(text: str, change: str, seed: int, steps: int, batch_size: int) -> Figures:
     """Trains a changed network; gives its exact val loss."""
     keep_freed_memory()
-    recipe = yaml.safe_load((ROOT / "configs/shakespeare_char_fast.yaml").read_text())["model"] | settings
-    recipe |= {"lr_decay_iters": steps, "constant_iters": steps * 3 // 20}
+    recipe = yaml.safe_load((ROOT / "configs/shakespeare_char_fast.yaml").read_text())["model"]
     L.seed_everything(seed, verbose=False)
     data = CharDataModule(text, batch_size, block_size=recipe["block_size"], seed=seed)
     data.setup("fit")
-    module = CHANGES[change](lambda **changed: CharGPT(data.alphabet, **recipe | changed))
+    module = CHANGES[change](lambda **changed: CharGPT(data.alphabet, **recipe | {"lr_decay_iters": steps} | changed))
     precision = list(precisions().values())[-1]
     times_ms = train(module, islice(data.train_dataloader(), steps), precision)
     quiet: Any = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}

@@ -1,7 +1,6 @@
 """What each ingredient of the fast recipe is worth: its exact loss and its step with one of them changed."""
 
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 
 from benchmarks.ablated import CHANGES
@@ -11,15 +10,15 @@ from benchmarks.figures import Figures, Row, compare, interleave
 
 def measure(bench: Bench) -> list[Row]:
     """At the recipe's length, a seed each round; and once at nanoGPT's number of updates, and of windows in each."""
-    short = {name: changed(bench, name, bench.sizes.fast_steps, {"batch_size": 16}) for name in CHANGES}
-    long = {f"{name}, long": changed(bench, name, bench.sizes.process_steps, {"batch_size": 12}) for name in CHANGES}
-    pairs = [(name, "nothing") for name in CHANGES] + [(name, "nothing, long") for name in long]
+    short = {name: changed(bench, name, bench.sizes.fast_steps, 16) for name in CHANGES}
+    long = {f"{name}, long": changed(bench, name, bench.sizes.process_steps, 12) for name in CHANGES}
+    pairs = [(name, "nothing") for name in short] + [(name, "nothing, long") for name in long]
     measured = interleave(short, bench.sizes.long_rounds) | interleave(long, rounds=1)
     return compare(measured, ["val_loss", "step_ms"], pairs)
 
 
-def changed(bench: Bench, name: str, steps: int, settings: dict[str, float]) -> Callable[[], Figures]:
+def changed(bench: Bench, name: str, steps: int, batch_size: int) -> Callable[[], Figures]:
     """Trains with this change, with another seed each time."""
     seeds = count()
-    train = partial(worker, bench, "ablated", text=str(bench.text), change=name, steps=steps, **settings)
-    return lambda: train(seed=next(seeds))
+    settings = {"text": str(bench.text), "change": name, "steps": steps, "batch_size": batch_size}
+    return lambda: worker(bench, "ablated", seed=next(seeds), **settings)
