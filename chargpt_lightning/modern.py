@@ -26,7 +26,7 @@ WIDTH = 4  # characters that are embedded together
 
 def rotation(positions: Tensor, head_size: int) -> Tensor:
     """The turns of positions (T,): cosines and sines (2, T, D / 2), from a radian a position down to 1e-4."""
-    frequencies = 10_000 ** -torch.arange(0, 1, 2 / head_size, device=positions.device)  # (D / 2,)
+    frequencies = 10_000 ** -(torch.arange(0, head_size, 2, device=positions.device) / head_size)  # (D / 2,)
     angles = positions[:, None] * frequencies
     return torch.stack([angles.cos(), angles.sin()])
 
@@ -35,7 +35,7 @@ def rotated(x: Tensor, turns: Tensor) -> Tensor:
     """Turns pairs of channels of x (B, H, T, D), after which products of positions know their distance only."""
     a, b = x.chunk(2, dim=3)
     cos, sin = turns
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=3).to(x.dtype)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=3)
 
 
 class CausalSelfAttention(nn.Module):
@@ -55,7 +55,8 @@ class CausalSelfAttention(nn.Module):
         """Mixes x (B, T, C), which continues what is past, over time; returns (B, T, C)."""
         qkv = self.c_attn(x)  # (B, T, 3C)
         q, k, v = split_heads(qkv, self.n_head)  # (B, H, T, D)
-        q, k = rotated(self.ln_q(q), turns), rotated(self.ln_k(k), turns)
+        q = rotated(self.ln_q(q.to(x.dtype)), turns).to(v.dtype)
+        k = rotated(self.ln_k(k.to(x.dtype)), turns).to(v.dtype)
         if past is not None:
             k, v = past.extend(k, v)
         y = attend(q, k, v, self.dropout if self.training else 0.0).to(qkv.dtype)  # (B, T, C)

@@ -23,6 +23,8 @@ from chargpt_lightning.optimizers import OptimizerConfig, OptimizerName
 from chargpt_lightning.sampling import SampleConfig, derived_seed, generate
 from chargpt_lightning.schedule import Decay
 
+NETWORKS: dict[str, type[GPT | ModernGPT]] = {"gpt2": GPT, "modern": ModernGPT}
+
 
 class CharGPT(L.LightningModule):
     """A character-level GPT and the way it is trained.
@@ -37,7 +39,7 @@ class CharGPT(L.LightningModule):
         n_head: Attention heads per block; must divide n_embd.
         n_embd: Width of the network.
         dropout: Ratio of activations dropped in training, 0 up to but without 1.
-        bias: Whether linear layers and norms have a bias.
+        bias: Whether linear layers and norms have a bias; the modern network has none.
         architecture: gpt2 is nanoGPT's network, modern one that learns the same in fewer updates.
         optimizer: adamw, or muon for the matrices of the blocks beside AdamW for the rest.
         learning_rate: The peak of AdamW's schedule.
@@ -105,7 +107,9 @@ class CharGPT(L.LightningModule):
             muon_momentum=muon_momentum,
         )
         config = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
-        self.gpt = ModernGPT(config) if architecture == "modern" else GPT(config)
+        if architecture not in NETWORKS:
+            raise ConfigError(f"architecture ({architecture}) must be one of {', '.join(NETWORKS)}")
+        self.gpt = NETWORKS[architecture](config)
         self.val_loss = MeanMetric(nan_strategy=math.nan)  # the default leaves out what is not a number
         self.val_perplexity = Perplexity()
         self.train_eval_loss = MeanMetric(nan_strategy=math.nan)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -54,6 +54,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         for name, allowed, rule in (
+            ("optimizer", self.optimizer in get_args(OptimizerName), "be adamw or muon"),
+            ("lr_decay", self.lr_decay in get_args(Decay), "be cosine or linear"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "be above 0 and finite"),
             ("min_lr", 0 <= self.min_lr <= self.learning_rate, "be from 0 to learning_rate"),
             ("muon_learning_rate", 0 < self.muon_learning_rate < math.inf, "be above 0 and finite"),
