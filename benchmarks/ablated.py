@@ -29,6 +29,7 @@ def learned_positions(build: Build) -> CharGPT:
     module = build()
     transformer = module.gpt.transformer
     transformer.wpe = nn.Embedding(module.gpt.config.block_size, module.gpt.config.n_embd)
+    nn.init.normal_(transformer.wpe.weight, std=0.02)
     transformer.ln_e.register_forward_pre_hook(lambda norm, inputs: (inputs[0] + transformer.wpe.weight,))
     return module
 

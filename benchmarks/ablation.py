@@ -13,7 +13,7 @@ def measure(bench: Bench) -> list[Row]:
     short = {name: changed(bench, name, bench.sizes.fast_steps, 16) for name in CHANGES}
     long = {f"{name}, long": changed(bench, name, bench.sizes.process_steps, 12) for name in CHANGES}
     pairs = [(name, "nothing") for name in short] + [(name, "nothing, long") for name in long]
-    measured = interleave(short, bench.sizes.long_rounds) | interleave(long, rounds=1)
+    measured = interleave(short, bench.sizes.rounds) | interleave(long, rounds=1)
     return compare(measured, ["val_loss", "step_ms"], pairs)
 
 
