@@ -131,15 +131,16 @@ def nothing(build: Build) -> CharGPT:
     return build()
 
 
-TAKEN_AWAY = (
-    adamw_alone, gelu, one_character_embedded, no_norm_of_the_embedding,
-    learned_positions, no_norm_of_queries_and_keys, tied_head,
-)  # fmt: skip
-LEFT_OUT = (
-    zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights,
-    five_newton_schulz_iterations, four_heads,
-)  # fmt: skip
-CHANGES = {change.__name__: change for change in (nothing, *TAKEN_AWAY, *LEFT_OUT)}
+CHANGES = {
+    change.__name__: change
+    for change in (
+        nothing,
+        *(adamw_alone, gelu, one_character_embedded, no_norm_of_the_embedding),  # what the recipe has, taken away
+        *(learned_positions, no_norm_of_queries_and_keys, tied_head),
+        *(zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights),  # what it has not
+        *(five_newton_schulz_iterations, four_heads),
+    )
+}
 
 
 def measure(text: str, change: str, seed: int, steps: int, batch_size: int) -> Figures:
@@ -154,7 +155,9 @@ def measure(text: str, change: str, seed: int, steps: int, batch_size: int) -> F
     times_ms = train(module, islice(data.train_dataloader(), steps), precision)
     quiet: Any = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = L.Trainer(accelerator="cpu", precision=precision, **quiet)  # type: ignore[arg-type]
-    (figures,) = trainer.validate(module, datamodule=CharDataModule(text, 256, block_size=64), verbose=False)
+    (figures,) = trainer.validate(
+        module, datamodule=CharDataModule(text, 256, block_size=recipe["block_size"]), verbose=False
+    )
     return {"step_ms": steady_ms(times_ms, eval_interval=steps), "val_loss": figures["val/loss"]}
 
 

@@ -1,10 +1,10 @@
 """nanoGPT's character-level GPT as a PyTorch Lightning package."""
 
-from chargpt_lightning.config import GPTConfig
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.gpt import GPT
 from chargpt_lightning.modern import ModernGPT
 from chargpt_lightning.module import CharGPT
+from chargpt_lightning.network import GPTConfig
 from chargpt_lightning.vocab import CharVocab
 
 __all__ = ["GPT", "CharDataModule", "CharGPT", "CharVocab", "GPTConfig", "ModernGPT"]

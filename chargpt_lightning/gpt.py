@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from chargpt_lightning.attention import Past, attend, split_heads
-from chargpt_lightning.config import GPTConfig
+from chargpt_lightning.network import GPTConfig, LanguageModel
 
 
 class CausalSelfAttention(nn.Module):
@@ -103,14 +103,13 @@ class Transformer(nn.Module):
         return self.ln_f(x)
 
 
-class GPT(nn.Module):
+class GPT(LanguageModel):
     """The transformer and a head that is tied to the token embedding."""
 
+    transformer: Transformer
+
     def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.transformer = Transformer(config)
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        super().__init__(config, Transformer(config))
         self.lm_head.weight = self.transformer.wte.weight
         self._initialise()
 
@@ -123,25 +122,6 @@ class GPT(nn.Module):
             elif parameter.dim() >= 2:
                 nn.init.normal_(parameter, std=residual_std if name.endswith("c_proj.weight") else 0.02)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Predicts the next character at every position.
-
-        Args:
-            ids: Token ids (B, T), T at most block_size.
-
-        Returns:
-            Logits (B, T, V).
-
-        Raises:
-            ConfigError: If T is larger than block_size.
-        """
-        self.config.require_fits(ids)
-        return self.lm_head(self.transformer(ids))
-
-    def new_pasts(self) -> list[Past]:
-        """What `next_logits` keeps of texts between two calls, a Past for each block, empty."""
-        return [Past(self.config.block_size) for _ in self.transformer.h]
-
     def next_logits(self, ids: Tensor, pasts: list[Past]) -> Tensor:
         """Predicts the character that comes next.
 
@@ -149,13 +129,6 @@ class GPT(nn.Module):
         the window moves with each character, and with it the learned position of every character that it holds. Keys
         and values of the old positions are then of no use: the whole window is computed anew, but of the last block
         only what the last position needs.
-
-        Args:
-            ids: The texts so far (B, T), of any length, those of the last call and one character more.
-            pasts: What `new_pasts` gave for these texts; it is brought up to date.
-
-        Returns:
-            Logits (B, V).
         """
         if ids.size(1) > self.config.block_size:
             nothing = [None] * len(pasts)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chargpt_lightning.attention import Past, attend, split_heads
-from chargpt_lightning.config import GPTConfig
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.network import GPTConfig, LanguageModel
 
 WIDTH = 4  # characters that are embedded together
 
@@ -124,15 +124,16 @@ class Transformer(nn.Module):
         return self.ln_f(x)
 
 
-class ModernGPT(nn.Module):
-    """The transformer and a head of its own, with the face of `GPT`.
+class ModernGPT(LanguageModel):
+    """The transformer and a head of its own.
 
     Raises:
         ConfigError: If the config asks for biases, or for heads of an odd size.
     """
 
+    transformer: Transformer
+
     def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
         if config.bias:
             raise ConfigError("bias (True) must be False, because the modern architecture has no biases")
         if config.n_embd // config.n_head % 2:
@@ -140,28 +141,7 @@ class ModernGPT(nn.Module):
                 f"n_embd ({config.n_embd}) must be an even multiple of n_head ({config.n_head}), "
                 "because modern heads turn pairs of channels"
             )
-        self.config = config
-        self.transformer = Transformer(config)
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Predicts the next character at every position.
-
-        Args:
-            ids: Token ids (B, T), T at most block_size.
-
-        Returns:
-            Logits (B, T, V).
-
-        Raises:
-            ConfigError: If T is larger than block_size.
-        """
-        self.config.require_fits(ids)
-        return self.lm_head(self.transformer(ids))
-
-    def new_pasts(self) -> list[Past]:
-        """What `next_logits` keeps of texts between two calls, a Past for each block, empty."""
-        return [Past(self.config.block_size) for _ in self.transformer.h]
+        super().__init__(config, Transformer(config))
 
     def next_logits(self, ids: Tensor, pasts: list[Past]) -> Tensor:
         """Predicts the character that comes next.
@@ -170,13 +150,6 @@ class ModernGPT(nn.Module):
         say is true wherever the window stands. There a character sees the block_size characters up to itself, as the
         last of a window does in training, but what it knows of them still holds what they saw before. Of a longer
         text at the first call the last block_size characters count.
-
-        Args:
-            ids: The texts so far (B, T), of any length, those of the last call and one character more.
-            pasts: What `new_pasts` gave for these texts; it is brought up to date.
-
-        Returns:
-            Logits (B, V).
         """
         start = pasts[0].length
         if start == 0:

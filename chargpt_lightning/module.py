@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, Literal
 
 import lightning as L
@@ -15,10 +16,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.text import Perplexity
 
-from chargpt_lightning.config import GPTConfig
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.gpt import GPT
 from chargpt_lightning.modern import ModernGPT
+from chargpt_lightning.network import GPTConfig
 from chargpt_lightning.optimizers import OptimizerConfig, OptimizerName
 from chargpt_lightning.sampling import SampleConfig, derived_seed, generate
 from chargpt_lightning.schedule import Decay
@@ -91,21 +92,8 @@ class CharGPT(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["compile"])  # a checkpoint does not care how it was computed
-        self.optimizer_config = OptimizerConfig(
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            min_lr=min_lr,
-            muon_learning_rate=muon_learning_rate,
-            warmup_iters=warmup_iters,
-            constant_iters=constant_iters,
-            lr_decay_iters=lr_decay_iters,
-            lr_decay=lr_decay,
-            decay_lr=decay_lr,
-            weight_decay=weight_decay,
-            beta1=beta1,
-            beta2=beta2,
-            muon_momentum=muon_momentum,
-        )
+        settings = {field.name: self.hparams[field.name] for field in fields(OptimizerConfig)}
+        self.optimizer_config = OptimizerConfig(**settings)
         config = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
         if architecture not in NETWORKS:
             raise ConfigError(f"architecture ({architecture}) must be one of {', '.join(NETWORKS)}")

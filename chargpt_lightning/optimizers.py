@@ -17,22 +17,7 @@ OptimizerName = Literal["adamw", "muon"]
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How the weights of a network are updated.
-
-    Args:
-        optimizer: "adamw" for all weights, or "muon" for the matrices of the blocks and AdamW for the rest.
-        learning_rate: The peak of AdamW's schedule.
-        min_lr: The end of AdamW's schedule.
-        muon_learning_rate: The peak of Muon's schedule, which is AdamW's at another height.
-        warmup_iters: Updates until the peak.
-        constant_iters: Updates at the peak before the decay.
-        lr_decay_iters: The update at which min_lr is reached.
-        lr_decay: The curve from the peak to min_lr.
-        decay_lr: False keeps the learning rate at its peak, without warmup.
-        weight_decay: Of matrices and embeddings.
-        beta1: Of AdamW.
-        beta2: Of AdamW.
-        muon_momentum: Of Muon.
+    """How the weights of a network are updated, by the arguments of CharGPT of these names, which are said there.
 
     Raises:
         ConfigError: If a number is out of its range.
@@ -90,23 +75,23 @@ class OptimizerConfig:
 
         Matrices and embeddings decay; vectors (biases, norms) do not.
         """
-        blocks = "transformer.h."
         of_muon, matrices, vectors = [], [], []
         for name, weights in network.named_parameters():
             if weights.dim() < 2:
                 vectors.append(weights)
-            elif self.optimizer == "muon" and name.startswith(blocks):
+            elif self.optimizer == "muon" and name.startswith("transformer.h."):
                 of_muon.append(weights)
             else:
                 matrices.append(weights)
         adamw = {"lr": self.learning_rate, "betas": (self.beta1, self.beta2)}
-        muon = {"lr": self.muon_learning_rate, "momentum": self.muon_momentum}
         groups = [
             {"params": matrices, "weight_decay": self.weight_decay, **adamw},
             {"params": vectors, "weight_decay": 0.0, **adamw},
-            {"params": of_muon, "weight_decay": self.weight_decay, **muon},
         ]
-        return groups[:2] if self.optimizer == "adamw" else groups
+        if self.optimizer == "muon":
+            muon = {"lr": self.muon_learning_rate, "momentum": self.muon_momentum}
+            groups.append({"params": of_muon, "weight_decay": self.weight_decay, **muon})
+        return groups
 
     def build(self, network: nn.Module, fused: bool, dtype: torch.dtype) -> Optimizer:
         """The optimizer of a network, at the peak of its learning rate.
