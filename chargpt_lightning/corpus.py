@@ -1,18 +1,16 @@
 """Where the text comes from: a file, Tiny Shakespeare from the network or the cache, or the packaged plays."""
 
-import codecs
-import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import pooch
 
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.plays import render_plays
+from chargpt_lightning.reading import decode_utf8, read_chunks
 
 log = logging.getLogger(__name__)
 
@@ -20,61 +18,25 @@ TINYSHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/maste
 TINYSHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 30
-CHUNK_BYTES = 2**18  # what is made of it stays in a core's own cache
 
 
 @dataclass(frozen=True)
 class Corpus:
     """A text that is read piece by piece, for it may be larger than memory.
 
+    What reads it starts anew at each call, and raises a ConfigError if that cannot be done.
+
     Args:
         name: `tinyshakespeare`, `plays`, or the absolute path of a file.
         said: What an error calls it: `data.text (my.txt)`.
-        open: Gives its bytes from the start, each time it is called.
+        raw_chunks: Gives the bytes that decide its characters; two texts with the same ones are the same.
+        chunks: Gives its characters, at least one in all.
     """
 
     name: str
     said: str
-    open: Callable[[], BinaryIO]
-
-    def raw_chunks(self) -> Iterator[bytes]:
-        """Its bytes as they are.
-
-        Raises:
-            ConfigError: If they cannot be read.
-        """
-        try:
-            with self.open() as stream:
-                while raw := stream.read(CHUNK_BYTES):
-                    yield raw
-        except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"{self.said} must be a file that can be read, but: {reason}") from error
-
-    def chunks(self) -> Iterator[str]:
-        """Its characters, line ends as `\\n` and without a byte order mark.
-
-        Raises:
-            ConfigError: If they cannot be read, are not UTF-8, or there are none.
-        """
-        decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        lines = io.IncrementalNewlineDecoder(None, translate=True)
-        read = characters = 0
-        returns = False
-        try:
-            for raw in chain(self.raw_chunks(), [b""]):
-                read += len(raw)
-                text = decoder.decode(raw, final=not raw)
-                returns = returns or b"\r" in raw
-                if returns:  # most texts have none, and looking for them among Chinese takes as long as the decoding
-                    text = lines.decode(text, final=not raw)
-                characters += len(text)
-                yield text
-        except UnicodeDecodeError as error:
-            byte = read - len(error.object) + error.start  # the object is what was left of the chunks so far
-            raise ConfigError(f"{self.said} must be UTF-8, but byte {byte} is not") from error
-        if not characters:
-            raise ConfigError(f"{self.said} must not be empty")
+    raw_chunks: Callable[[], Iterable[bytes]]
+    chunks: Callable[[], Iterator[str]]
 
 
 def load_corpus(source: str) -> Corpus:
@@ -87,33 +49,22 @@ def load_corpus(source: str) -> Corpus:
         ConfigError: If the download cannot be had, or the path is of something that can be read only once.
     """
     if source == "tinyshakespeare":
-        return _file(source, _fetch_tinyshakespeare(), setting="data.text")
+        return _file(source, _fetch_tinyshakespeare())
     if source == "plays":
-        text = render_plays().encode()
-        return Corpus(source, "data.text (plays)", lambda: io.BytesIO(text))
+        text = render_plays()
+        return Corpus(source, "data.text (plays)", lambda: [text.encode()], lambda: iter([text]))
     if source == "auto":
         return _load_shakespeare()
     path = Path(source).expanduser()
     if path.is_fifo() or path.is_char_device():
         raise ConfigError(f"data.text ({path}) must be a file, because it is read more than once")
-    return _file(str(path.absolute()), path, setting="data.text")
+    return _file(str(path.absolute()), path)
 
 
-def read_utf8(path: Path, name: str) -> str:
-    """The text of a file, its line ends as `\\n` and without a byte order mark.
-
-    Args:
-        path: The file.
-        name: What the setting that gave the path is called in an error.
-
-    Raises:
-        ConfigError: If the file cannot be read, is empty, or is not UTF-8.
-    """
-    return "".join(_file(str(path), path, setting=name).chunks())
-
-
-def _file(name: str, path: Path, setting: str) -> Corpus:
-    return Corpus(name, f"{setting} ({path})", lambda: path.open("rb"))
+def _file(name: str, path: Path) -> Corpus:
+    said = f"data.text ({path})"
+    raw_chunks = partial(read_chunks, path, said)
+    return Corpus(name, said, raw_chunks, lambda: decode_utf8(raw_chunks(), said))
 
 
 def cache_directory() -> Path:

@@ -13,9 +13,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from chargpt_lightning.corpus import Corpus, load_corpus, read_utf8
+from chargpt_lightning.corpus import Corpus, load_corpus
 from chargpt_lightning.encoding import TextFacts, text_facts, text_ids
 from chargpt_lightning.errors import ConfigError, require_at_least_one
+from chargpt_lightning.reading import read_utf8
 from chargpt_lightning.vocab import CharVocab
 from chargpt_lightning.windows import Batch, MappedIds, WindowBatches, cut_from_tensor, eval_offsets, train_offsets
 

@@ -24,13 +24,13 @@ class TextFacts:
     """What there is to know of a text without reading it again.
 
     Args:
-        file_sha256: The SHA-256 of its bytes as they are, by which its files in the cache are called.
+        raw_sha256: The SHA-256 of the bytes that decide its characters, by which its files in the cache are called.
         sha256: The SHA-256 of its characters in UTF-8, whatever its line ends and byte order mark are.
         characters: Number of characters.
         alphabet: Its characters, each once, sorted by code point.
     """
 
-    file_sha256: str
+    raw_sha256: str
     sha256: str
     characters: int
     alphabet: str
@@ -57,7 +57,7 @@ def text_ids(corpus: Corpus, facts: TextFacts, vocab: CharVocab) -> Path:
             or if the cache cannot be written.
     """
     alphabet = hashlib.sha256(vocab.alphabet.encode("utf-8", "surrogatepass")).hexdigest()
-    path = _texts() / f"{facts.file_sha256}.{alphabet}.{vocab.dtype}"
+    path = _texts() / f"{facts.raw_sha256}.{alphabet}.{vocab.dtype}"
     size = facts.characters * vocab.dtype.itemsize
     return _found_or_made(
         lambda: path if path.is_file() and path.stat().st_size == size else None,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chargpt_lightning import corpus
+from chargpt_lightning import corpus, reading
 from chargpt_lightning.corpus import Corpus, load_corpus
 from chargpt_lightning.errors import ConfigError
 
@@ -122,7 +122,7 @@ def test_what_can_be_read_only_once_is_no_text():
 
 @pytest.mark.parametrize("size", range(1, 8))
 def test_an_error_tells_the_byte_of_the_file_whatever_the_chunks_are(monkeypatch, size):
-    monkeypatch.setattr(corpus, "CHUNK_BYTES", size)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", size)
     Path("mine.txt").write_bytes(b"\xef\xbb\xbfab\r\n\xe6\x97\xa5ab\xe6\x97ab")
     with pytest.raises(ConfigError, match=r"data.text \(mine.txt\) must be UTF-8, but byte 12 is not"):
         text(load_corpus("mine.txt"))

@@ -17,8 +17,8 @@ from conftest import TINY, VERSE, files, refused
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from chargpt_lightning import CharVocab, corpus
-from chargpt_lightning.corpus import Corpus, cache_directory, load_corpus
+from chargpt_lightning import CharVocab, corpus, reading
+from chargpt_lightning.corpus import cache_directory, load_corpus
 from chargpt_lightning.encoding import TextFacts, text_facts, text_ids
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.windows import MOST_SHUFFLED
@@ -43,8 +43,8 @@ def in_cache() -> dict[str, Path]:
 def readings(monkeypatch):
     """Grows by one whenever a text is decoded."""
     readings = []
-    chunks = Corpus.chunks
-    monkeypatch.setattr(Corpus, "chunks", lambda text: readings.append(text) or chunks(text))
+    decode = corpus.decode_utf8
+    monkeypatch.setattr(corpus, "decode_utf8", lambda chunks, said: readings.append(said) or decode(chunks, said))
     return readings
 
 
@@ -56,9 +56,9 @@ def test_chunks_change_nothing(text, mark, size):
     assume(whole)
     Path("any.txt").write_bytes(raw)
     shutil.rmtree(cache_directory(), ignore_errors=True)
-    with patch.object(corpus, "CHUNK_BYTES", size):
+    with patch.object(reading, "CHUNK_BYTES", size):
         facts, ids = encoded("any.txt")
-    assert facts.file_sha256 == hashlib.sha256(raw).hexdigest()
+    assert facts.raw_sha256 == hashlib.sha256(raw).hexdigest()
     assert facts.sha256 == hashlib.sha256(whole.encode()).hexdigest()
     assert (facts.characters, facts.alphabet) == (len(whole), CharVocab.of(whole).alphabet)
     assert ids.tolist() == CharVocab.of(whole).encode(whole).tolist()
@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_text(run):
 
 
 def test_a_foreign_character_is_named_with_its_place_in_the_text_and_leaves_no_ids(monkeypatch):
-    monkeypatch.setattr(corpus, "CHUNK_BYTES", 10)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 10)
     Path("verse.txt").write_text(VERSE + "ü" + VERSE)
     text = load_corpus("verse.txt")
     facts = text_facts(text)
