@@ -73,7 +73,7 @@ def write_text(options: argparse.Namespace, directory: Path) -> Path:
     theirs = options.nanogpt and options.nanogpt / "data/shakespeare_char/input.txt"
     source = options.text or (str(theirs) if theirs and theirs.exists() else "plays")
     text = directory / "text.txt"
-    text.write_bytes(b"".join(load_corpus(source).raw_chunks()))
+    text.write_bytes("".join(load_corpus(source).chunks()).encode())
     return text
 
 

@@ -29,20 +29,21 @@ CARD_BYTES = 2**30  # of ids at most in an accelerator's memory; more are cut he
 class CharDataModule(L.LightningDataModule):
     """Windows of a text.
 
-    The first nine tenths of the characters train, the rest validates. Training never ends: each update draws its
-    windows anew, from the seed and its own number, so that a resumed run sees what it would have seen, and several
-    devices share the very batches that one would get.
+    The first nine tenths of the characters train and the rest validates; a folder of nanoGPT's has its own border.
+    Training never ends: each update draws its windows anew, from the seed and its own number, so that a resumed run
+    sees what it would have seen, and several devices share the very batches that one would get.
 
     Args:
-        text: Path to a UTF-8 text, or `tinyshakespeare` (nanoGPT's, downloaded once), or `plays` (nearly the same
-            text, no network needed), or `auto`: the checkpoint's text if there is one, else the first to be had.
+        text: Path to a UTF-8 text or to a folder of nanoGPT's with train.bin, val.bin and meta.pkl, or
+            `tinyshakespeare` (nanoGPT's text, downloaded once), or `plays` (nearly the same text, no network needed),
+            or `auto`: the checkpoint's text if there is one, else the first of the two that is to be had.
         batch_size: Windows per batch and device.
         block_size: Characters per window.
         eval_iters: Batches of each split that an evaluation during `fit` takes; `validate` takes the whole split.
         num_workers: Processes beside each device's own that cut windows; 0 is fastest unless the text is huge.
         sha256: What the text's must be, as hexadecimal digits; null takes any text. `fit --ckpt_path` and `validate`
             want the checkpoint's own.
-        alphabet: The vocabulary; null takes the characters of the text.
+        alphabet: The vocabulary; null takes the characters of the text, or of the folder's meta.pkl.
         prompt: What samples continue; `FILE:name` takes it from a file.
         num_samples: Number of samples that `predict` draws.
         seed: Which windows are drawn.
@@ -95,7 +96,9 @@ class CharDataModule(L.LightningDataModule):
     @cached_property
     def vocab(self) -> CharVocab:
         """Characters to ids and back; needs the text only where no alphabet is given."""
-        return CharVocab(self.facts.alphabet if self._alphabet is None else self._alphabet)
+        if self._alphabet is not None:
+            return CharVocab(self._alphabet)
+        return CharVocab(self.corpus.alphabet or self.facts.alphabet)
 
     @property
     def alphabet(self) -> str:
@@ -107,6 +110,11 @@ class CharDataModule(L.LightningDataModule):
         """The file of the text's ids (N,)."""
         return text_ids(self.corpus, self.facts, self.vocab)
 
+    @property
+    def _border(self) -> int:
+        """How many characters train."""
+        return self.corpus.train_characters or int(self.facts.characters * TRAIN_SHARE)
+
     @cached_property
     def splits(self) -> tuple[range, range]:
         """The places in the text that train and those that validate, once it is known to serve."""
@@ -116,8 +124,7 @@ class CharDataModule(L.LightningDataModule):
                 f"data.text ({self.text}) must have the SHA-256 {self.sha256}, but has {self.facts.sha256}; "
                 "`--data.sha256 null` takes any text"
             )
-        border = int(self.facts.characters * TRAIN_SHARE)
-        train, val = range(border), range(border, self.facts.characters)
+        train, val = range(self._border), range(self._border, self.facts.characters)
         for name, split in (("train", train), ("val", val)):
             if len(split) <= self.block_size:
                 raise ConfigError(
@@ -134,13 +141,23 @@ class CharDataModule(L.LightningDataModule):
             _ = self.splits
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the text: name, length, number of different characters, SHA-256."""
+        """What a checkpoint keeps of the text: name, length, train split, number of different characters, SHA-256."""
         return {
             "text": self.corpus.name,
             "characters": self.facts.characters,
+            "train_characters": self._border,
             "alphabet_size": len(self.alphabet),
             "sha256": self.facts.sha256,
         }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Says so if the text is the checkpoint's, but not the border between its splits; samples need neither."""
+        assert self.trainer is not None, "it is the trainer who calls"
+        if self.trainer.state.fn == TrainerFn.PREDICTING or state_dict.get("sha256") != self.facts.sha256:
+            return
+        was = state_dict.get("train_characters", self._border)  # which older checkpoints do not say
+        if was != self._border:
+            log.info("changed: the first %s characters of the text train, were %s", self._border, was)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless batches, from the one that the trainer stands at."""

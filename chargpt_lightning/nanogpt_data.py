@@ -101,10 +101,10 @@ def _number_of_ids(path: Path) -> int:
 
 
 def _decode(chunks: Iterable[bytes], alphabet: str, said: str) -> Iterator[str]:
-    """The characters of ids, which no chunk cuts in two."""
+    """The characters of ids, which chunks cut in two only at the end of a file that has changed."""
     characters, done = code_points(alphabet), 0
     for raw in chunks:
-        ids = np.frombuffer(raw, _ID)
+        ids = np.frombuffer(raw, _ID, len(raw) // _ID.itemsize)
         unknown = ids >= len(characters)
         if unknown.any():
             place = int(unknown.argmax())

@@ -2,12 +2,14 @@
 
 import csv
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from chargpt_lightning import CharGPT
@@ -39,6 +41,24 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
     """The rows of a run's metrics.csv."""
     with (run_dir / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def meta(alphabet: str) -> dict[str, object]:
+    """What nanoGPT pickles as meta.pkl."""
+    stoi = {character: id for id, character in enumerate(alphabet)}
+    return {"vocab_size": len(alphabet), "itos": dict(enumerate(alphabet)), "stoi": stoi}
+
+
+def prepare(folder: str, text: str, alphabet: str | None = None, border: int | None = None) -> Path:
+    """Makes a data folder as nanoGPT's prepare.py does, or with another alphabet or border."""
+    alphabet = "".join(sorted(set(text))) if alphabet is None else alphabet
+    border = int(len(text) * 0.9) if border is None else border
+    path = Path(folder)
+    path.mkdir(parents=True)
+    for name, part in (("train.bin", text[:border]), ("val.bin", text[border:])):
+        np.array([alphabet.index(character) for character in part], np.uint16).tofile(path / name)
+    (path / "meta.pkl").write_bytes(pickle.dumps(meta(alphabet)))
+    return path
 
 
 def files() -> set[str]:

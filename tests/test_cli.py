@@ -78,6 +78,7 @@ def test_checkpoints_are_plain_and_tell_vocabulary_and_text(tiny_run):
     assert checkpoint["CharDataModule"] | {"sha256": ""} == {
         "text": str(Path("verse.txt").absolute()),
         "characters": len(text),
+        "train_characters": 1206,
         "alphabet_size": len(set(text)),
         "sha256": "",
     }

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from conftest import TINY, VERSE, files, refused
+from conftest import TINY, VERSE, files, prepare, refused
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -197,12 +197,24 @@ print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
 
+def many_verses(form: str, repetitions: int) -> None:
+    """Writes `large`, a file or a folder of nanoGPT's."""
+    if form == "file":
+        Path("large").write_text(VERSE * repetitions)
+        return
+    shutil.rmtree("large", ignore_errors=True)
+    folder = prepare("large", VERSE)
+    for path in folder.glob("*.bin"):
+        path.write_bytes(path.read_bytes() * repetitions)
+
+
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_text():
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_memory_does_not_grow_with_the_text(form):
     peaks_kib = []
     for repetitions in (20_000, 1_000_000):  # 1 and 67 MB
-        Path("large.txt").write_text(VERSE * repetitions)
-        command = [sys.executable, "-c", PEAK, "large.txt"]
+        many_verses(form, repetitions)
+        command = [sys.executable, "-c", PEAK, "large"]
         peaks_kib.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
     shuffled_kib = MOST_SHUFFLED * 8 // 1024
     assert peaks_kib[1] - peaks_kib[0] < shuffled_kib + 8 * 1024, peaks_kib

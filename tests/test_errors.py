@@ -30,7 +30,7 @@ CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine ha
         (["--model.block_size", "2000"], "data.text (verse.txt) must be longer: its train split has 1206 characters"),
         (["--data.text", "none.txt"], "data.text (none.txt) must be a file that can be read, but: No such file"),
         (["--data.text", "empty.txt"], "data.text (empty.txt) must not be empty"),
-        (["--data.text", "configs"], "data.text (configs) must be a file that can be read, but: Is a directory"),
+        (["--data.text", "configs"], "data.text (configs) must be a file, or a folder that nanoGPT prepared"),
         (["--data.text", "latin.txt"], "data.text (latin.txt) must be UTF-8, but byte 3 is not"),
         (["--data.alphabet", "aab"], "alphabet ('aab') must hold each character once"),
         (["--seed_everything", "true"], "seed_everything (True) must be a number from 0 to 2**32 - 1"),

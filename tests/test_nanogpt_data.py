@@ -1,14 +1,21 @@
 """nanoGPT's data folder: its meta.pkl is read without danger, and its ids are the text that they were made of."""
 
+import hashlib
 import pickle
+import shutil
 import subprocess
 from pathlib import Path
+from unittest.mock import patch
 
+import numpy as np
 import pytest
+from conftest import TINY, VERSE, meta, prepare, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chargpt_lightning import nanogpt_data
+from chargpt_lightning import CharDataModule, CharVocab, nanogpt_data, reading
+from chargpt_lightning.corpus import load_corpus
+from chargpt_lightning.encoding import text_facts
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.nanogpt_data import MOST_META_BYTES, read_alphabet, write_alphabet
 
@@ -16,12 +23,6 @@ META = Path("meta.pkl")
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 IN_ONE_PLACE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-
-
-def meta(alphabet: str) -> dict:
-    """What nanoGPT's prepare.py pickles."""
-    stoi = {character: id for id, character in enumerate(alphabet)}
-    return {"vocab_size": len(alphabet), "itos": dict(enumerate(alphabet)), "stoi": stoi}
 
 
 def refusal(content: bytes) -> str:
@@ -172,3 +173,154 @@ def test_a_file_that_cannot_be_a_vocabulary_is_not_read_to_its_end():
 def test_an_alphabet_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match=r"alphabet \(meta.pkl\) must be a file that can be read, but: No such file"):
         read_alphabet(META)
+
+
+def ids(data: CharDataModule) -> list[int]:
+    return np.fromfile(data.ids, data.vocab.dtype).tolist()
+
+
+@IN_ONE_PLACE
+@given(
+    text=st.text(st.sampled_from("ab\r\n\ufeff\x00é不\U0001f642") | CHARACTERS, min_size=2),
+    data=st.data(),
+    size=st.sampled_from([2, 4, 6]),
+)
+def test_a_folder_is_the_text_that_it_was_made_of(text, data, size):
+    alphabet = "".join(data.draw(st.permutations(sorted(set(text) | {"x", "y"}))))
+    border = data.draw(st.integers(1, len(text) - 1))
+    shutil.rmtree("nano", ignore_errors=True)
+    prepare("nano", text, alphabet, border)
+    found = CharDataModule("nano")
+    with patch.object(reading, "CHUNK_BYTES", size):
+        assert ids(found) == [alphabet.index(character) for character in text]
+    assert found.alphabet == alphabet
+    assert (found.facts.characters, found.corpus.train_characters) == (len(text), border)
+    assert found.facts.alphabet == CharVocab.of(text).alphabet
+    assert found.facts.sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_two_folders_share_their_ids_only_if_text_and_alphabet_are_the_same():
+    prepare("nano", VERSE * 20)
+    prepare("other border", VERSE * 20, border=200)
+    prepare("other order", VERSE * 20, alphabet="".join(sorted(set(VERSE), reverse=True)))
+    prepare("other text", VERSE * 20).joinpath("meta.pkl").write_bytes((Path("other order") / "meta.pkl").read_bytes())
+    nano, border, order, text = map(CharDataModule, ("nano", "other border", "other order", "other text"))
+    assert (nano.ids, nano.facts) == (border.ids, border.facts)
+    assert (nano.splits[0], border.splits[0]) == (range(1206), range(200))
+    assert order.facts.sha256 == nano.facts.sha256
+    assert ids(order) == [len(nano.alphabet) - 1 - id for id in ids(nano)]
+    assert ids(text) == ids(nano)
+    assert text.facts.sha256 != nano.facts.sha256
+
+
+def test_a_file_and_a_folder_are_never_taken_for_each_other():
+    """The bytes of one file are those of the folder's text, of another those of its ids."""
+    text = "a\r\nb\r\n" * 20
+    prepare("nano", text, alphabet="ab\r\n" + "".join(map(chr, range(0x4E00, 0x4F00))))
+    Path("same.txt").write_bytes(text.encode())
+    Path("ids.txt").write_bytes(Path("nano/train.bin").read_bytes() + Path("nano/val.bin").read_bytes())
+    for _ in range(2):  # the second time out of the cache
+        sizes = [text_facts(load_corpus(source)).characters for source in ("same.txt", "nano", "ids.txt")]
+        assert sizes == [80, 120, 240]
+
+
+def test_an_alphabet_that_is_given_comes_before_the_folders():
+    prepare("nano", "abab" * 50)
+    assert ids(CharDataModule("nano", alphabet="bca"))[:4] == [2, 0, 2, 0]
+    with pytest.raises(ConfigError, match=r"data.text \('b' at position 1\) must use the 1 characters"):
+        _ = CharDataModule("nano", alphabet="a").ids
+
+
+def test_a_run_on_a_folder_is_the_run_on_its_text(run, tiny_run):
+    prepare("nano", VERSE * 20)
+    assert run(*TINY, "--data.text", "nano").code == 0
+    on_file, on_folder = tiny_run, Path("runs/version_1")
+    assert (on_folder / "metrics.csv").read_bytes() == (on_file / "metrics.csv").read_bytes()
+    figures = {
+        run("validate", "--ckpt_path", f"{directory}/checkpoints/best.ckpt", "--data.text", text).out
+        for directory in (on_file, on_folder)
+        for text in ("verse.txt", "nano", "auto")
+    }
+    assert len(figures) == 1
+
+
+def test_the_folder_says_the_border_and_the_order(run):
+    alphabet = "z" + "".join(sorted(set(VERSE), reverse=True))
+    prepare("nano", VERSE * 20, alphabet, border=340)
+    result = run(*TINY, "--data.text", "nano")
+    assert "/nano, 1,340 characters, 22 different, SHA-256 " in result.err
+    validated = run("validate")
+    assert validated.out.splitlines()[-1] == "characters: 992"  # of 1000, in windows of 8 and one to foresee
+    assert "changed" not in validated.err
+    assert run("predict", "--sample.prompt", "z", "--num_samples=1").out.startswith("z")
+
+
+@pytest.mark.parametrize("subcommand", ["fit", "validate"])
+def test_another_border_in_the_same_text_is_said(run, tiny_run, subcommand):
+    prepare("nano", VERSE * 20, border=340)
+    more = ["--trainer.max_steps", "6"] if subcommand == "fit" else []
+    last = str(tiny_run / "checkpoints/last.ckpt")
+    result = run(subcommand, "--ckpt_path", last, "--data.text", "nano", *more)
+    assert result.code == 0
+    assert "changed: the first 340 characters of the text train, were 1206\n" in result.err
+
+
+IDS = "data.text (nano/{}.bin) must hold ids of two bytes each, at least one, but has {} bytes"
+SHORT = "data.text (nano) must be longer: its {} split has 8 characters, and block_size (8) needs at least 9"
+FOLDERS = "data.text (nano) must be a file, or a folder that nanoGPT prepared for characters, but has no "
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train.bin", None, FOLDERS + "train.bin"),
+        ("val.bin", None, FOLDERS + "val.bin"),
+        ("meta.pkl", None, FOLDERS + "meta.pkl"),
+        ("meta.pkl", b"", "alphabet (nano/meta.pkl) must be a pickle that is whole"),
+        ("train.bin", b"", IDS.format("train", 0)),
+        (
+            "val.bin",
+            b"\0\0\0",
+            "data.text (nano/val.bin) must hold ids of two bytes each, at least one, but has 3 bytes",
+        ),
+        (
+            "val.bin",
+            b"\x14\0" * 200 + b"\x15\0\xff\xff",
+            "data.text (nano/val.bin) must hold ids below 21, as many as meta.pkl has characters, "
+            "but has 21 at position 200",
+        ),
+        (
+            "train.bin",
+            b"\1\0" * 8,
+            "data.text (nano) must be longer: its train split has 8 characters, and block_size (8)",
+        ),
+        ("val.bin", b"\1\0" * 8, SHORT.format("val")),
+    ],
+)
+def test_a_folder_that_cannot_serve_is_refused(run, monkeypatch, name, content, message):
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 20)
+    path = prepare("nano", VERSE * 20) / name
+    path.unlink() if content is None else path.write_bytes(content)
+    assert refused(run, *TINY, "--data.text", "nano").startswith(message)
+
+
+def test_a_folder_with_nothing_says_all_that_it_lacks(run):
+    Path("nano").mkdir()
+    assert refused(run, *TINY, "--data.text", "nano") == FOLDERS + "train.bin and no val.bin and no meta.pkl"
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes() + b"\0\0"), "not change while it is read"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "not change while it is read"),
+        (Path.unlink, "be a file that can be read, but: No such file or directory"),
+    ],
+)
+def test_a_folder_that_changes_while_it_is_read_is_refused(change, rule):
+    found = load_corpus(str(prepare("nano", VERSE * 20)))
+    change(Path("nano/val.bin"))
+    for read in (found.raw_chunks, found.chunks):
+        with pytest.raises(ConfigError) as error:
+            list(read())
+        assert str(error.value) == f"data.text (nano/val.bin) must {rule}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import FAST, TINY, refused, rows
+from conftest import FAST, TINY, VERSE, prepare, refused, rows
 
 from chargpt_lightning.schedule import learning_rate_at
 
@@ -58,6 +58,18 @@ def test_whatever_the_settings(run, interrupt, settings):
     assert run("fit", "--ckpt_path", "last").code == 130
     assert run("fit", "--ckpt_path", "last").code == 130
     assert run("fit", "--ckpt_path", "last").code == 0
+    assert_same_run(Path("runs/version_0"), Path("runs/version_1"))
+
+
+def test_whatever_the_folder(run, interrupt):
+    prepare("nano", VERSE * 20, alphabet="z" + "".join(sorted(set(VERSE), reverse=True)), border=340)
+    on_folder = [*RUN, "--data.text", "nano"]
+    assert run(*on_folder).code == 0
+    interrupt(3)
+    assert run(*on_folder).code == 130
+    resumed = run("fit", "--ckpt_path", "last")
+    assert resumed.code == 0
+    assert "changed" not in resumed.err
     assert_same_run(Path("runs/version_0"), Path("runs/version_1"))
 
 
