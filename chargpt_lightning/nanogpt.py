@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 from chargpt_lightning.errors import ConfigError
 
@@ -129,7 +130,11 @@ def _always_save_checkpoint(given: Flags, subcommand: str) -> Flags:
 
 
 def _dataset(given: Flags, subcommand: str) -> Flags:
-    return {"data.text": "tinyshakespeare" if given["dataset"] == "shakespeare_char" else given["dataset"]}
+    name = given["dataset"]
+    prepared = Path("data", name)  # where nanoGPT looks
+    if (prepared / "meta.pkl").is_file():
+        return {"data.text": str(prepared)}
+    return {"data.text": "tinyshakespeare" if name == "shakespeare_char" else name}
 
 
 def _backend(given: Flags, subcommand: str) -> Flags:

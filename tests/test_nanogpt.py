@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, VERSE, prepare
 
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.nanogpt import OTHERS, RENAMED, translate
@@ -108,6 +108,17 @@ def test_on_a_cpu_nanogpt_computes_in_float32_unless_told_otherwise():
         "--trainer.accelerator=cpu",
         "--trainer.precision=bf16-mixed",
     ]
+
+
+@pytest.mark.parametrize("name", ["shakespeare_char", "mine"])
+def test_a_dataset_that_nanogpt_prepared_is_its_folder(name):
+    prepare(f"data/{name}", VERSE)
+    assert translate(["fit", f"--dataset={name}"]) == ["fit", f"--data.text=data/{name}"]
+
+
+def test_a_folder_of_tokens_is_no_dataset():
+    prepare("data/shakespeare_char", VERSE).joinpath("meta.pkl").unlink()
+    assert translate(["fit", "--dataset=shakespeare_char"]) == ["fit", "--data.text=tinyshakespeare"]
 
 
 def test_evaluations_count_updates_when_gradients_accumulate():
