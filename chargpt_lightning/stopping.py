@@ -14,8 +14,8 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Checkpoint
 
-from chargpt_lightning.checkpoints import last_checkpoint, save_now
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.keeping import last_checkpoint, save_now
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ from jsonargparse import Namespace
 from lightning.pytorch.loggers import Logger
 
 from chargpt_lightning.callbacks import EvaluateAtBothEnds, Report, StepBar
-from chargpt_lightning.checkpoints import BestAndLast, WholeFileIO, last_checkpoint
+from chargpt_lightning.checkpoints import WholeFileIO
 from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.history import History, HistoryInCheckpoints
+from chargpt_lightning.keeping import BestAndLast, last_checkpoint
 from chargpt_lightning.stopping import Stopped, StopSafely
 
 log = logging.getLogger(__name__)
