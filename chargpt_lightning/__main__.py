@@ -15,6 +15,7 @@ from tqdm import tqdm
 from chargpt_lightning.allocator import keep_freed_memory
 from chargpt_lightning.cli import CharCLI
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.export import export, export_parser
 from chargpt_lightning.stopping import Stopped, stop_on_signals
 
 
@@ -32,7 +33,7 @@ def main(args: list[str] | None = None) -> None:
     keep_freed_memory()
     try:
         with stop_on_signals():
-            CharCLI(args)
+            _run(sys.argv[1:] if args is None else args)
     except Stopped as stop:  # of several devices the first speaks for all
         sys.exit(stop.exit_code if _is_first_device() else 0)
     except ArgumentError as error:
@@ -44,6 +45,14 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:
         _fail(error, exit_code=1)
+
+
+def _run(args: list[str]) -> None:
+    if args[:1] != ["export"]:
+        CharCLI(args)
+        return
+    given = export_parser("python -m chargpt_lightning export").parse_args(args[1:])
+    export(**vars(given))
 
 
 def _is_first_device() -> bool:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
@@ -19,8 +21,8 @@ class CheckpointFacts:
 
     Args:
         hparams: The arguments of the CharGPT that it holds, by name.
-        text: Name or path of the text it was trained on.
-        sha256: Of that text.
+        text: Name or path of the text it was trained on; "auto" if it does not say.
+        sha256: Of that text, or None.
         global_step: Updates made.
         run: Name of its run's directory; "" if it was saved outside `fit`.
         resumable: Whether it holds the optimizer's state, and not only weights.
@@ -28,30 +30,60 @@ class CheckpointFacts:
 
     hparams: dict[str, Any]
     text: str
-    sha256: str
+    sha256: str | None
     global_step: int
     run: str
     resumable: bool
 
 
-def read_checkpoint(path: Path) -> CheckpointFacts:
-    """Reads a checkpoint without running any code in it.
+def load_safely(path: Path) -> Any:
+    """The content of a file that torch.save wrote, without running any code in it.
 
     Raises:
-        ConfigError: If the file is missing, broken, or not a checkpoint of this program.
+        ConfigError: If the file is missing, broken, or holds code.
     """
     if not path.is_file():
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file, but there is none")
     try:
-        whole = _is_whole(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if whole else None
+        if _is_whole(path):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception:  # what a damaged file raises depends on where it is damaged
-        checkpoint = None
-    if checkpoint is None:
-        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file that is whole and holds no code")
-    if (facts := _facts_of(checkpoint)) is None:
-        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning")
+        pass
+    raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file that is whole and holds no code")
+
+
+def read_checkpoint(path: Path) -> CheckpointFacts:
+    """What a checkpoint of this program says of itself.
+
+    Raises:
+        ConfigError: If the file is missing, broken, holds code, or is not a checkpoint of this program.
+    """
+    if (facts := _facts_of(load_safely(path))) is None:
+        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
     return facts
+
+
+def pack(weights: dict[str, Tensor], hparams: dict[str, Any], global_step: int) -> dict[str, Any]:
+    """A checkpoint of this program that holds a network and no run.
+
+    Args:
+        weights: Of the network, by the network's own names.
+        hparams: The arguments of the CharGPT that is to hold it.
+        global_step: Updates made.
+    """
+    return {
+        "pytorch-lightning_version": L.__version__,
+        "epoch": 0,
+        "global_step": global_step,
+        "state_dict": {f"gpt.{name}": weight.float() for name, weight in weights.items()},
+        "hparams_name": "kwargs",
+        "hyper_parameters": hparams,
+    }
+
+
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights in a checkpoint of this program, by the network's own names."""
+    return {name.removeprefix("gpt."): weight for name, weight in checkpoint["state_dict"].items()}
 
 
 _BEFORE_THERE_WERE_TWO = {"architecture": "gpt2", "optimizer": "adamw"}  # what older checkpoints do not say
@@ -68,15 +100,22 @@ def _facts_of(checkpoint: Any) -> CheckpointFacts | None:
                 "n_embd": int(),
                 "bias": bool(),
             } as hparams,
-            "CharDataModule": {"text": str() as text, "sha256": str() as sha256},
             "global_step": int() as global_step,
             "state_dict": dict(),
         } if all(isinstance(value, str | int | float) for value in hparams.values()):
+            text, sha256 = _text_of(checkpoint)
             history = checkpoint.get("history")
             run = str(history.get("run", "")) if isinstance(history, dict) else ""
             resumable = {"loops", "optimizer_states", "lr_schedulers"} <= checkpoint.keys()
             return CheckpointFacts(_BEFORE_THERE_WERE_TWO | hparams, text, sha256, global_step, run, resumable)
     return None
+
+
+def _text_of(checkpoint: dict[str, Any]) -> tuple[str, str | None]:
+    match checkpoint:
+        case {"CharDataModule": {"text": str() as text, "sha256": str() | None as sha256}}:
+            return text, sha256
+    return "auto", None
 
 
 def _is_whole(path: Path) -> bool:

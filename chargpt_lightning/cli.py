@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from chargpt_lightning.callbacks import SampleWriter
+from chargpt_lightning.checkpoints import load_safely
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.export import export_parser
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
 from chargpt_lightning.precision import native_precision
@@ -23,6 +26,17 @@ from chargpt_lightning.trainer import require_sound, run_held, settings_of_a_run
 log = logging.getLogger(__name__)
 
 _USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's own would name every option first
+
+
+class _Parser(LightningArgumentParser):
+    """Lightning's, with the subcommands that need no trainer: they are run elsewhere, and here for the help."""
+
+    def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
+        """The action that takes subcommands, with ours."""
+        action = super().add_subcommands(*args, **kwargs)
+        parser = export_parser(f"{self.prog} export")
+        action.add_subcommand("export", parser, help=parser.description)
+        return action
 
 
 class CharCLI(LightningCLI):
@@ -37,10 +51,15 @@ class CharCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None) -> None:
+        with ExitStack() as self._until_the_end:
+            self._run(args)
+
+    def _run(self, args: list[str] | None) -> None:
         super().__init__(
             CharGPT,
             CharDataModule,
             args=sys.argv[1:] if args is None else args,
+            parser_class=_Parser,
             parser_kwargs={
                 "prog": "python -m chargpt_lightning",
                 "description": "Trains, validates and samples a character-level GPT.",
@@ -93,7 +112,9 @@ class CharCLI(LightningCLI):
         asked = first[first.subcommand]
         self.origin = None
         if asked.ckpt_path or running == args:
-            self.origin = find_origin(first.subcommand, asked.ckpt_path, Path(asked.trainer.default_root_dir))
+            root = Path(asked.trainer.default_root_dir)
+            origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
+            self.origin = self._until_the_end.enter_context(origin)
         beneath = [] if self.origin is None else [self.origin.settings()]
         again = beneath or running != args
         self.config = parser.parse_args([*args[:1], *beneath, *args[1:]]) if again else first
@@ -137,9 +158,9 @@ class CharCLI(LightningCLI):
 
     def fit(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Trains, once the text is known to serve: Lightning would make the run's directory first."""
-        if self.origin is not None and 0 <= self.trainer.max_steps <= self.origin.facts.global_step:
-            step = self.origin.facts.global_step
-            log.info("finished: at step %d of %d; a larger trainer.max_steps goes on", step, self.trainer.max_steps)
+        if self.origin is not None and 0 <= self.trainer.max_steps <= self.origin.step:
+            done, asked = self.origin.step, self.trainer.max_steps
+            log.info("finished: at step %d of %d; a larger trainer.max_steps goes on", done, asked)
             return
         datamodule.setup("fit")
         parameters = sum(parameter.numel() for parameter in model.gpt.parameters())
@@ -147,27 +168,34 @@ class CharCLI(LightningCLI):
         log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
         if self.precision_is_chosen:
             log.info("precision: %s is the fastest here; --trainer.precision takes another", self.trainer.precision)
-        if self.origin is not None:
-            self._say_what_goes_on(self.origin)
+        resumed = None if self.origin is None else self._begin_from(self.origin, model)
         with run_held(self.trainer):
-            self.trainer.fit(model, datamodule=datamodule, ckpt_path=self._ckpt_path, weights_only=True)
+            self.trainer.fit(model, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+
+    def _begin_from(self, origin: Origin, model: CharGPT) -> Path | None:
+        """The checkpoint that Lightning is to go on from; mere weights are put into the network here."""
+        if origin.facts.resumable:
+            self._say_what_goes_on(origin)
+            return origin.ours
+        log.info("starting at step 0 with the weights of %s, which holds no optimizer's state", origin.path)
+        checkpoint = load_safely(origin.ours)
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"])
+        return None
 
     def _say_what_goes_on(self, origin: Origin) -> None:
         """How a resumed run stands to what it was."""
-        log.info("resuming %s at step %d", origin.run or "in a new directory", origin.facts.global_step)
+        log.info("resuming %s at step %d", origin.run or "in a new directory", origin.step)
         if origin.run is not None:
             before = self.parser.parse_args(["fit", origin.settings()]).fit
             for line in changes(before, self.config.fit):
                 log.info("changed: %s", line)
 
-    @property
-    def _ckpt_path(self) -> Path | None:
-        return None if self.origin is None else self.origin.path
-
     def validate(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Prints the exact figures of the val split."""
+        assert self.origin is not None, "find_origin finds one or raises"
         (figures,) = self.trainer.validate(
-            model, datamodule=datamodule, ckpt_path=self._ckpt_path, weights_only=True, verbose=False
+            model, datamodule=datamodule, ckpt_path=self.origin.ours, weights_only=True, verbose=False
         )
         if not self.trainer.is_global_zero:
             return
@@ -179,11 +207,11 @@ class CharCLI(LightningCLI):
     def predict(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Writes samples to stdout; what has never been trained would only write noise."""
         assert self.origin is not None, "find_origin finds one or raises"
-        if self.origin.facts.global_step == 0:
+        if self.origin.facts.resumable and self.origin.step == 0:
             raise ConfigError(f"ckpt_path ({self.origin.path}) must be of a trained network, but it has made 0 updates")
         model.sampling = self.config_init.predict.sample
         self.trainer.predict(
-            model, datamodule=datamodule, ckpt_path=self._ckpt_path, weights_only=True, return_predictions=False
+            model, datamodule=datamodule, ckpt_path=self.origin.ours, weights_only=True, return_predictions=False
         )
 
 

@@ -206,7 +206,5 @@ class CharDataModule(L.LightningDataModule):
 def _read_prompt(prompt: str) -> str:
     """The prompt itself, or the text of the file that `FILE:name` names."""
     if prompt.startswith("FILE:"):
-        prompt = read_utf8(Path(prompt.removeprefix("FILE:")), name="prompt")
-    if not prompt:
-        raise ConfigError("prompt ('') must hold at least one character")
+        return read_utf8(Path(prompt.removeprefix("FILE:")), name="prompt")
     return prompt

@@ -1,9 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files and directories that are written whole or not at all."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 
@@ -36,3 +37,20 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     """
     with open_whole(path) as file:
         file.write(content)
+
+
+@contextmanager
+def make_whole(path: Path) -> Iterator[Path]:
+    """Gives a directory to write into, which becomes `path`, new or empty until then, when all is written.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
+        part = Path(directory, path.name)
+        part.mkdir()
+        yield part
+        if path.exists():
+            path.rmdir()
+        part.replace(path)

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import lightning as L
 import torch
@@ -16,13 +17,16 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.text import Perplexity
 
+from chargpt_lightning.checkpoints import read_checkpoint
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.foreign import as_ours
 from chargpt_lightning.gpt import GPT
 from chargpt_lightning.modern import ModernGPT
 from chargpt_lightning.network import GPTConfig
 from chargpt_lightning.optimizers import OptimizerConfig, OptimizerName
 from chargpt_lightning.sampling import SampleConfig, derived_seed, generate
 from chargpt_lightning.schedule import Decay
+from chargpt_lightning.vocab import CharVocab
 
 NETWORKS: dict[str, type[GPT | ModernGPT]] = {"gpt2": GPT, "modern": ModernGPT}
 
@@ -104,6 +108,46 @@ class CharGPT(L.LightningModule):
         self.sampling = SampleConfig()
         self.on_drawn: Callable[[Tensor], object] = lambda ids: None
         self._compiles = compile
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, **kwargs: Any) -> Self:  # type: ignore[override]
+        """The network of a checkpoint of this program, of nanoGPT, or of a Hugging Face folder, on the CPU.
+
+        Args:
+            checkpoint_path: Where it lies.
+            **kwargs: As Lightning has them: `map_location`, or arguments of CharGPT that stand above the checkpoint's.
+
+        Raises:
+            ConfigError: If it cannot be read, or is of a network that is not ours.
+        """
+        with as_ours(Path(checkpoint_path)) as ours:
+            read_checkpoint(ours)
+            return super().load_from_checkpoint(ours, **{"map_location": "cpu"} | kwargs)
+
+    def sample(
+        self,
+        prompt: str = "\n",
+        max_new_tokens: int = 500,
+        temperature: float = 0.8,
+        top_k: int | None = 200,
+        top_p: float | None = None,
+        seed: int = 1337,
+    ) -> str:
+        """Continues a prompt, as the first sample of `predict` does; returns it with its continuation.
+
+        The arguments are those of SampleConfig.
+
+        Raises:
+            ConfigError: If a number is out of its range, or the prompt is empty or not of the alphabet.
+        """
+        config = SampleConfig(prompt, 1, max_new_tokens, temperature, top_k, top_p, seed)
+        vocab = CharVocab(self.hparams["alphabet"])
+        ids = vocab.encode(prompt, name="prompt").to(self.device)
+        training = self.training
+        self.eval()
+        drawn = torch.cat(list(generate(self.gpt, ids, [0], config)))
+        self.train(training)
+        return prompt + vocab.decode(drawn)
 
     def setup(self, stage: str) -> None:
         """Compiles the network in place, which leaves the names in a checkpoint as they are."""

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr  # cuts a long alphabet short
@@ -18,11 +19,12 @@ from lightning.pytorch.cli import SaveConfigCallback
 from chargpt_lightning.checkpoints import CheckpointFacts, read_checkpoint
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
+from chargpt_lightning.foreign import as_ours
 from chargpt_lightning.runs import newest_checkpoint
 
 log = logging.getLogger(__name__)
 
-FIXED = ("architecture", "block_size", "n_layer", "n_head", "n_embd", "bias", "optimizer")  # the state is of these
+SHAPE = ("architecture", "block_size", "n_layer", "n_head", "n_embd", "bias")  # the weights are of these
 LINKED = ("alphabet", "seed")  # hyperparameters that come from the data and from seed_everything
 
 
@@ -31,14 +33,21 @@ class Origin:
     """The checkpoint that a command starts from.
 
     Args:
-        path: The file.
+        path: Where it lies.
+        ours: The same as a file of ours, which it is unless another program made it.
         facts: What it says of itself.
         run: Directory of the run that goes on; None for `validate` and `predict`, and where the file lies in no run.
     """
 
     path: Path
+    ours: Path
     facts: CheckpointFacts
     run: Path | None
+
+    @property
+    def step(self) -> int:
+        """The update that `fit` starts at: the first, where nothing but weights is there."""
+        return self.facts.global_step if self.facts.resumable else 0
 
     def settings(self) -> str:
         """What stands beneath the user's own settings, as a flag: the whole run's, or the checkpoint's own."""
@@ -54,7 +63,8 @@ class Origin:
         Raises:
             ConfigError: If the user asks for a network that its weights do not fit.
         """
-        asked = {f"model.{name}": config.model[name] for name in FIXED} | {"data.alphabet": config.data.alphabet}
+        fixed = (*SHAPE, "optimizer") if self.facts.resumable else SHAPE
+        asked = {f"model.{name}": config.model[name] for name in fixed} | {"data.alphabet": config.data.alphabet}
         for name, value in asked.items():
             has = self.facts.hparams[name.split(".")[1]]
             if value not in (None, has):
@@ -76,28 +86,33 @@ class Origin:
         trainer.default_root_dir = str(self.run.parent)
 
 
-def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path) -> Origin | None:
+@contextmanager
+def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text: str) -> Iterator[Origin | None]:
     """Looks up what `--ckpt_path` names, or what a command has that names none.
 
     Args:
         subcommand: `fit` starts anew without a checkpoint, the others take the best.
-        ckpt_path: A file, or "best" or "last" of the newest run below `root`.
+        ckpt_path: A checkpoint of any program, or "best" or "last" of the newest run below `root`.
         root: Where runs lie.
+        text: The user's `data.text`.
 
     Raises:
         ConfigError: If there is no such checkpoint, or it cannot be read.
     """
     path = ckpt_path or (_requeued_checkpoint(root) if subcommand == "fit" else "best")
     if path is None:
-        return None
+        yield None
+        return
     path = newest_checkpoint(root, str(path)) if path in ("best", "last") else Path(path)
     log.info("checkpoint: %s", path)
-    facts = read_checkpoint(path)
-    if subcommand != "fit":
-        return Origin(path, facts, run=None)
-    if not facts.resumable:
-        raise ConfigError(f"ckpt_path ({path}) must hold the optimizer's state to go on from, but holds only weights")
-    return Origin(path, facts, _run_of(path, facts))
+    with as_ours(path, text) as ours:
+        facts = read_checkpoint(ours)
+        run = _run_of(path, facts) if subcommand == "fit" else None
+        if run is not None and not facts.resumable:
+            raise ConfigError(
+                f"ckpt_path ({path}) must hold the optimizer's state for {run} to go on, but holds only weights"
+            )
+        yield Origin(path, ours, facts, run)
 
 
 def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:

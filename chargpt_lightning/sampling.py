@@ -106,13 +106,18 @@ def generate(network: Network, prompt: Tensor, samples: Iterable[int], config: S
 
     Args:
         network: Predicts the next character.
-        prompt: Ids (T,), T at least 1.
+        prompt: Ids (T,).
         samples: Numbers of the samples; sample n depends on the seed and n only.
         config: How many characters, and how each is drawn.
 
     Yields:
         The next id of each sample (B,), max_new_tokens times.
+
+    Raises:
+        ConfigError: If the prompt is empty.
     """
+    if not len(prompt):
+        raise ConfigError("prompt ('') must hold at least one character")
     chances = torch.stack([config.chances(n) for n in samples]).to(prompt.device)  # (B, max_new_tokens)
     texts = torch.cat([prompt.expand(len(chances), -1), torch.empty_like(chances, dtype=prompt.dtype)], dim=1)
     pasts = network.new_pasts()

@@ -117,3 +117,17 @@ def test_if_the_first_device_cannot_save_all_end():
     failed = command("-c", f"ulimit -f 8; {shlex.join([*MODULE, *TINY, *DDP])}", start=["bash"])
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("error: [Errno 27] File too large: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [DDP, FSDP2], ids=["ddp", "fsdp2"])
+@pytest.mark.parametrize("format", ["nanogpt", "hf"])
+def test_two_devices_begin_with_the_checkpoint_of_another_program_as_one_does(run, format, devices):
+    assert run(*TINY).code == 0
+    assert run("export", "--format", format, "--out", "theirs").code == 0
+    theirs = "theirs/ckpt.pt" if format == "nanogpt" else "theirs"
+    fit = [*FIFTY, "--trainer.max_steps", "9", "--ckpt_path", theirs]
+    one = run(*fit, "--data.batch_size", "4")
+    two = command(*fit, *devices)
+    assert (one.code, two.returncode) == (0, 0), one.err + two.stderr
+    assert losses("runs/version_2") == pytest.approx(losses("runs/version_1"), abs=1e-5)

@@ -252,14 +252,18 @@ def test_the_newest_run_is_meant_even_if_it_has_nothing_to_go_on_from(run, tiny_
         assert "must be of the newest run, but runs/version_1 has no checkpoint yet; an earlier one: " in message
 
 
-def test_weights_alone_can_be_sampled_from_but_are_nothing_to_go_on_from(run, tiny_run):
+def test_weights_alone_can_be_sampled_from_and_begin_a_run_but_no_run_goes_on_from_them(run, tiny_run):
     path = tiny_run / "checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
     torch.save(checkpoint, path)
-    message = f"ckpt_path ({path}) must hold the optimizer's state to go on from, but holds only weights"
+    message = f"ckpt_path ({path}) must hold the optimizer's state for {tiny_run} to go on, but holds only weights"
     assert refused(run, "fit", "--ckpt_path", "last", "--trainer.max_steps", "6") == message
     assert run("predict", "--ckpt_path", "last", "--num_samples=1").code == 0
+    path.rename("weights.ckpt")
+    result = run(*TINY, "--ckpt_path", "weights.ckpt", "--trainer.max_steps", "6")
+    assert "starting at step 0 with the weights of weights.ckpt, which holds no optimizer's state" in result.err
+    assert rows(Path("runs/version_1"))[0]["val/loss"] == rows(tiny_run)[-1]["val/loss"]
 
 
 def test_an_untrained_network_is_never_sampled(run, tiny_run):
