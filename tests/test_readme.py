@@ -24,21 +24,30 @@ def commands() -> list[str]:
     return [re.sub(r"^.*python -m chargpt_lightning ", "", line) for line in lines if " -m chargpt_lightning " in line]
 
 
-def test_the_readme_shows_all_three_subcommands():
-    assert {command.split()[0] for command in commands()} == {"fit", "validate", "predict"}
+def test_the_readme_shows_all_subcommands():
+    assert {command.split()[0] for command in commands()} == {"fit", "validate", "predict", "export"}
 
 
 def test_the_readmes_commands_work(run):
     Path("my.txt").write_text(Path("verse.txt").read_text())
     for command in commands():
         args = shlex.split(command, comments=True)
-        args += SMALL if args[0] == "fit" else NETWORK
+        args += {"fit": SMALL, "export": []}.get(args[0], NETWORK)
         if "--trainer.devices" in args:  # starts processes, which must not be this one again
             command_line = [sys.executable, "-m", "chargpt_lightning", *args]
             assert subprocess.run(command_line, timeout=120, check=False).returncode == 0, command
             continue
         result = run(*args)
         assert result.code == 0, (command, result.err)
+
+
+def test_the_readmes_python_works(run, capfd):
+    Path("my.txt").write_text("ROMEO:\n" + Path("verse.txt").read_text())
+    assert run("fit", *SMALL).code == 0
+    assert run("export", "--format", "hf", "--out", "for_hf").code == 0
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(block, {})
+    assert "ROMEO:" in capfd.readouterr().out
 
 
 def test_ci_runs_the_readmes_own_test_command():
