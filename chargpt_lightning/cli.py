@@ -18,6 +18,7 @@ from chargpt_lightning.export import export_parser
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
 from chargpt_lightning.precision import native_precision
+from chargpt_lightning.recipes import find_config, recipes
 from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
 from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
@@ -63,6 +64,7 @@ class CharCLI(LightningCLI):
             parser_kwargs={
                 "prog": "python -m chargpt_lightning",
                 "description": "Trains, validates and samples a character-level GPT.",
+                "epilog": f"Recipes, which --config takes by name: {', '.join(recipes())}.",
                 "fit": {"description": "Trains a network and keeps the best.", "usage": _USAGE},
                 "validate": {"description": "Measures a checkpoint on the whole val split.", "usage": _USAGE},
                 "predict": {"description": "Samples text from a checkpoint.", "usage": _USAGE},
@@ -216,14 +218,15 @@ class CharCLI(LightningCLI):
 
 
 def _configs_first(args: list[str]) -> list[str]:
-    """Moves `--config FILE` to the front, so that a flag beats a file wherever it stands."""
+    """Moves `--config FILE` to the front, so that a flag beats a file wherever it stands; a recipe becomes its file."""
     configs, others = [], []
     remaining = iter(args)
     for arg in remaining:
-        if arg in ("-c", "--config"):
-            configs += [arg, *([following] if (following := next(remaining, None)) is not None else [])]
-        elif arg.startswith(("-c=", "--config=")):
-            configs.append(arg)
-        else:
+        name, equals, value = arg.partition("=")
+        if name not in ("-c", "--config"):
             others.append(arg)
+        elif equals or (value := next(remaining, "")):
+            configs.append(f"--config={find_config(value)}")
+        else:
+            configs.append(arg)  # the parser says what it lacks
     return others[:1] + configs + others[1:]

@@ -81,7 +81,7 @@ def require_sound(trainer: Any) -> None:
     if trainer.max_steps == -1 and not any(ends):
         raise ConfigError(
             "trainer.max_steps (-1) must be set, because the training windows never end; "
-            "a recipe that sets it: --config configs/shakespeare_char.yaml"
+            "a recipe that sets it: --config shakespeare_char"
         )
 
 
