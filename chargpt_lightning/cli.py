@@ -10,8 +10,10 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from chargpt_lightning import __version__
 from chargpt_lightning.callbacks import SampleWriter
 from chargpt_lightning.checkpoints import load_safely
+from chargpt_lightning.completion import COMMAND, PrintCompletion
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.export import export_parser
@@ -62,7 +64,7 @@ class CharCLI(LightningCLI):
             args=sys.argv[1:] if args is None else args,
             parser_class=_Parser,
             parser_kwargs={
-                "prog": "python -m chargpt_lightning",
+                "prog": COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m chargpt_lightning",
                 "description": "Trains, validates and samples a character-level GPT.",
                 "epilog": f"Recipes, which --config takes by name: {', '.join(recipes())}.",
                 "fit": {"description": "Trains a network and keeps the best.", "usage": _USAGE},
@@ -85,6 +87,13 @@ class CharCLI(LightningCLI):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser that wants whole names, and leaves it to the caller how to say an error."""
         return super().init_parser(allow_abbrev=False, exit_on_error=False, **kwargs)
+
+    def setup_parser(self, *args: Any) -> None:
+        """The parser, with the flags that go without a subcommand."""
+        super().setup_parser(*args)
+        version = f"{__package__} {__version__}"
+        self.parser.add_argument("--version", action="version", version=version, help="Print the version and exit.")
+        self.parser.add_argument("--print_completion", action=PrintCompletion)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:

@@ -1,0 +1,44 @@
+"""The script by which a shell completes the command `chargpt`, written by jsonargparse and shtab."""
+
+import sys
+from argparse import SUPPRESS, Action
+from importlib.util import find_spec
+from typing import Any
+
+from chargpt_lightning.errors import ConfigError
+
+COMMAND = "chargpt"
+
+
+class PrintCompletion(Action):
+    """`--print_completion`; jsonargparse has one too, which also offers a JSON schema that fails on our parser."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(
+            option_strings,
+            dest=SUPPRESS,
+            default=SUPPRESS,
+            choices=["shtab-bash", "shtab-zsh", "shtab-fish"],
+            help="Print the script by which a shell completes this command, and exit; needs the package shtab.",
+        )
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Prints the script for the installed command, whatever this process was called as.
+
+        Raises:
+            ConfigError: If shtab is missing.
+        """
+        if find_spec("shtab") is None:
+            raise ConfigError(f"print_completion ({values}) needs the package shtab: pip install shtab")
+        parser.prog = COMMAND  # no shell completes `python -m`
+        _hide_links(parser)
+        print(parser.get_completion_script(values))
+        sys.exit(0)
+
+
+def _hide_links(parser: Any) -> None:
+    """Links between settings stand among the flags under names like `a --> b`, which zsh trips over."""
+    for subcommand in parser._subcommands_action.choices.values():
+        for action in subcommand._actions:
+            if not action.option_strings[0].startswith("-"):
+                action.help = SUPPRESS
