@@ -21,7 +21,7 @@ SMALL = [
 def commands() -> list[str]:
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", README, re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [re.sub(r"^.*python -m chargpt_lightning ", "", line) for line in lines if " -m chargpt_lightning " in line]
+    return [shown[1] for line in lines if (shown := re.search(r"(?:-m chargpt_lightning|\bchargpt) (\w.*)", line))]
 
 
 def test_the_readme_shows_all_subcommands():
