@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
 from chargpt_lightning.allocator import keep_freed_memory
-from chargpt_lightning.cli import CharCLI
+from chargpt_lightning.cli import CharCLI, called_as
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.export import export, export_parser
 from chargpt_lightning.stopping import Stopped, stop_on_signals
@@ -51,7 +51,7 @@ def _run(args: list[str]) -> None:
     if args[:1] != ["export"]:
         CharCLI(args)
         return
-    given = export_parser("python -m chargpt_lightning export").parse_args(args[1:])
+    given = export_parser(f"{called_as()} export").parse_args(args[1:])
     export(**vars(given))
 
 

@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 _USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's own would name every option first
 
 
+def called_as() -> str:
+    """What a user types before the subcommand."""
+    return COMMAND if Path(sys.argv[0]).stem == COMMAND else f"python -m {__package__}"
+
+
 class _Parser(LightningArgumentParser):
     """Lightning's, with the subcommands that need no trainer: they are run elsewhere, and here for the help."""
 
@@ -64,7 +69,7 @@ class CharCLI(LightningCLI):
             args=sys.argv[1:] if args is None else args,
             parser_class=_Parser,
             parser_kwargs={
-                "prog": COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m chargpt_lightning",
+                "prog": called_as(),
                 "description": "Trains, validates and samples a character-level GPT.",
                 "epilog": f"Recipes, which --config takes by name: {', '.join(recipes())}.",
                 "fit": {"description": "Trains a network and keeps the best.", "usage": _USAGE},

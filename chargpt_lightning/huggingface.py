@@ -67,7 +67,7 @@ def _open(folder: Path) -> tuple[Any, dict[str, Tensor], Any]:
 def require_transformers(setting: str, value: object) -> None:
     """Says how to install the package where it is missing."""
     if find_spec("transformers") is None:
-        raise ConfigError(f"{setting} ({value}) needs the package transformers: pip install 'chargpt-lightning[hf]'")
+        raise ConfigError(f"{setting} ({value}) needs the package transformers: pip install transformers")
 
 
 def _require_our_network(config: Any, weights: dict[str, Tensor], folder: Path) -> None:

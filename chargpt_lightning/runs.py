@@ -62,7 +62,7 @@ def release_directory(run: Path) -> None:
 
 
 def newest_checkpoint(root: Path, name: str) -> Path:
-    """The checkpoint of the run below `root` that was started, or resumed, last.
+    """The checkpoint of the run below `root` that was started, or resumed, last; in nanoGPT's out_dir its ckpt.pt.
 
     Args:
         root: Where runs lie, at any depth.
@@ -74,6 +74,8 @@ def newest_checkpoint(root: Path, name: str) -> Path:
     configs = sorted(root.glob("**/config.yaml"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     wanted = sorted(("best", "last"), key=lambda other: other != name)
     found = {config.parent: _first_existing(config.parent, wanted) for config in configs}
+    if not configs and (theirs := root / "ckpt.pt").is_file():
+        return theirs
     if not any(found.values()):
         raise ConfigError(f"trainer.default_root_dir ({root}) must hold a run with a checkpoint: `fit` makes one")
     newest, earlier = configs[0].parent, next(filter(None, found.values()))

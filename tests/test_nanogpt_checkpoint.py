@@ -170,6 +170,15 @@ def test_fit_goes_on_as_nanogpt_would(run, bias, monkeypatch):
         torch.testing.assert_close(ours, weight, rtol=1e-5, atol=1e-6)
 
 
+def test_nanogpts_own_commands_find_it_by_its_out_dir(run):
+    lay_out(NanoGPT().train(STEPS).content())
+    out_dir = "--out_dir=nanoGPT/out-verse"
+    assert run("predict", out_dir, "--num_samples=1", "--max_new_tokens=4").code == 0
+    fit = ["fit", out_dir, "--init_from=resume", "--max_iters=8", "--device=cpu"]
+    assert f"resuming in a new directory at step {STEPS}" in run(*fit).err
+    assert "version_0/checkpoints/best.ckpt" in run("predict", out_dir, "--num_samples=1").err  # now there is a run
+
+
 def test_what_the_user_says_stands_above_nanogpts_settings(run):
     path = lay_out(NanoGPT().train(STEPS).content())
     more = ["--trainer.max_steps", "8", "--model.beta1", "0.7", "--trainer.accelerator", "cpu"]
