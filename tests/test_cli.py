@@ -61,14 +61,15 @@ def test_the_end_is_saved_without_any_evaluation(run):
 
 
 def test_best_is_the_checkpoint_of_the_lowest_val_loss(run):
-    result = run(*TINY, "--trainer.max_steps", "12", "--model.learning_rate", "3", "--model.min_lr", "3")
+    Path("verse.txt").write_text("a" * 900 + "ba" * 50)
+    result = run(*TINY, "--trainer.max_steps", "12")
     losses = {
         int(step): float(loss) for step, loss in re.findall(r"^step (\d+): .* val loss (.*)$", result.err, re.MULTILINE)
     }
     del losses[0]  # what is not trained yet is not kept
     best = torch.load("runs/version_0/checkpoints/best.ckpt", weights_only=True)
     assert losses[best["global_step"]] == min(losses.values())
-    assert best["global_step"] < 12, "this learning rate should be too high to go on improving"
+    assert best["global_step"] == 2, "who learns that letters stay can but grow worse where they change"
 
 
 def test_checkpoints_are_plain_and_tell_vocabulary_and_text(tiny_run):

@@ -259,7 +259,6 @@ def test_samples_get_the_prompts_ids_and_need_no_text():
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("", r"prompt \(''\) must hold at least one character"),
         ("abd", r"prompt \('d' at position 2\) must use the 3 characters"),
         ("FILE:none.txt", r"prompt \(none.txt\) must be a file that can be read"),
     ],

@@ -125,7 +125,7 @@ def test_a_checkpoint_that_is_none_is_refused(run, tiny_run, damage):
     else:
         path.write_bytes({"cut off": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[damage])
     expected = (
-        "ckpt_path (damaged.ckpt) must be a checkpoint of chargpt_lightning"
+        "ckpt_path (damaged.ckpt) must be a checkpoint of chargpt_lightning or of nanoGPT"
         if damage in ("foreign", "nearly ours", "nearly plain")
         else "ckpt_path (damaged.ckpt) must be a checkpoint file that is whole and holds no code"
     )
