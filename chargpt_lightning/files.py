@@ -41,16 +41,15 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 @contextmanager
 def make_whole(path: Path) -> Iterator[Path]:
-    """Gives a directory to write into, which becomes `path`, new or empty until then, when all is written.
+    """Gives a directory to write into, whose files come into `path`, new or empty until then, when all are written.
 
     Raises:
-        OSError: If it cannot be made.
+        OSError: If they cannot be written.
     """
+    path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
-        part = Path(directory, path.name)
-        part.mkdir()
-        yield part
-        if path.exists():
-            path.rmdir()
-        part.replace(path)
+        yield Path(directory)
+        path.mkdir(exist_ok=True)
+        for file in Path(directory).iterdir():
+            file.replace(path / file.name)

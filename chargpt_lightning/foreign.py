@@ -29,7 +29,7 @@ def as_ours(path: Path, text: str = "auto") -> Iterator[Path]:
         yield path
         return
     with TemporaryDirectory() as directory:
-        ours = Path(directory, path.with_suffix(".ckpt").name)
+        ours = Path(directory, "translated.ckpt")
         torch.save(translated, ours)
         yield ours
 

@@ -145,8 +145,10 @@ class CharGPT(L.LightningModule):
         ids = vocab.encode(prompt, name="prompt").to(self.device)
         training = self.training
         self.eval()
-        drawn = torch.cat(list(generate(self.gpt, ids, [0], config)))
-        self.train(training)
+        try:
+            drawn = torch.cat(list(generate(self.gpt, ids, [0], config)))
+        finally:
+            self.train(training)
         return prompt + vocab.decode(drawn)
 
     def setup(self, stage: str) -> None:

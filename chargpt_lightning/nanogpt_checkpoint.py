@@ -58,7 +58,7 @@ def _contents(checkpoint: dict[str, Any], path: Path) -> tuple[dict[str, Tensor]
     """Weights, shape and step."""
     match checkpoint:
         case {"model": dict(model), "model_args": dict(args), "iter_num": int(step)} if all(
-            isinstance(args.get(name), int) for name in SHAPE
+            [isinstance(args.get(name), int) for name in SHAPE] + [isinstance(part, Tensor) for part in model.values()]
         ):
             weights = {name.removeprefix("_orig_mod."): weight for name, weight in model.items()}
             weights = {name: weight for name, weight in weights.items() if not name.endswith(".attn.bias")}  # a mask

@@ -23,6 +23,15 @@ def test_what_is_there_is_not_written_over(run, tiny_run):
     assert refused(run, *NANOGPT, "out") == "out (out) must be a directory that is new or empty"
     assert refused(run, *NANOGPT, "verse.txt") == "out (verse.txt) must be a directory that is new or empty"
     assert run(*NANOGPT, "deep/er").code == 0
+    assert {path.name for path in Path("deep/er").iterdir()} == {"ckpt.pt", "meta.pkl"}
+
+
+def test_here_is_a_directory_too(run, tiny_run, monkeypatch):
+    best = str((tiny_run / "checkpoints/best.ckpt").absolute())
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    assert run("export", "--format", "hf", "--out", ".", "--ckpt_path", best).code == 0
+    assert run("predict", "--ckpt_path", ".", "--num_samples=1", "--max_new_tokens=3").code == 0
 
 
 def test_a_failure_leaves_nothing(run, tiny_run, monkeypatch):

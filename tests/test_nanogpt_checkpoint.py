@@ -234,7 +234,14 @@ def test_an_alphabet_that_is_nowhere_or_another_is_said(run):
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("model", {}), ("model", None), ("model_args", {"n_layer": 2}), ("model_args", None), ("iter_num", None)],
+    [
+        ("model", {}),
+        ("model", None),
+        ("model", {"transformer.wte.weight": "x"}),
+        ("model_args", {"n_layer": 2}),
+        ("model_args", None),
+        ("iter_num", None),
+    ],
 )
 def test_an_incomplete_checkpoint_is_said(run, part, value):
     path = lay_out(NanoGPT().content() | {part: value})
