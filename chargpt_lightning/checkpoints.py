@@ -82,8 +82,8 @@ def pack(weights: dict[str, Tensor], hparams: dict[str, Any], global_step: int) 
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint of this program, by the network's own names."""
-    return {name.removeprefix("gpt."): weight for name, weight in checkpoint["state_dict"].items()}
+    """The weights in a checkpoint of this program, by the network's own names, in float32 however they were kept."""
+    return {name.removeprefix("gpt."): weight.float() for name, weight in checkpoint["state_dict"].items()}
 
 
 _BEFORE_THERE_WERE_TWO = {"architecture": "gpt2", "optimizer": "adamw"}  # what older checkpoints do not say

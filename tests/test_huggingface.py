@@ -56,9 +56,9 @@ def some_ids(characters: int) -> torch.Tensor:
     return torch.randint(len(ALPHABET), (4, characters), generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize("bias", ["false", "true"])
-def test_transformers_has_our_logits(run, bias):
-    assert run(*TINY, "--model.bias", bias, "--trainer.max_steps", "20", "--model.learning_rate", "0.1").code == 0
+@pytest.mark.parametrize("settings", [[], ["--model.bias", "true"], ["--trainer.precision", "bf16-true"]])
+def test_transformers_has_our_logits(run, settings):
+    assert run(*TINY, *settings, "--trainer.max_steps", "20", "--model.learning_rate", "0.1").code == 0
     assert run("export", "--format", "hf", "--out", "hf").code == 0
     ours = CharGPT.load_from_checkpoint("runs/version_0/checkpoints/best.ckpt").eval()
     theirs = AutoModelForCausalLM.from_pretrained("hf")
