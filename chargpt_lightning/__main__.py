@@ -13,9 +13,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
 from chargpt_lightning.allocator import keep_freed_memory
-from chargpt_lightning.cli import CharCLI, called_as
+from chargpt_lightning.cli import CharCLI
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.export import export, export_parser
+from chargpt_lightning.parser import called_as
 from chargpt_lightning.stopping import Stopped, stop_on_signals
 
 

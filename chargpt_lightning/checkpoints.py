@@ -58,9 +58,48 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     Raises:
         ConfigError: If the file is missing, broken, holds code, or is not a checkpoint of this program.
     """
-    if (facts := _facts_of(load_safely(path))) is None:
-        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
-    return facts
+    return facts_of(load_safely(path), path)
+
+
+_BEFORE_THERE_WERE_TWO = {"architecture": "gpt2", "optimizer": "adamw"}  # what older checkpoints do not say
+
+
+def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
+    """What the content of a checkpoint of this program says of itself.
+
+    Args:
+        checkpoint: The content.
+        path: Where it came from, for the error.
+
+    Raises:
+        ConfigError: If it is not that of a checkpoint of this program.
+    """
+    match checkpoint:
+        case {
+            "hyper_parameters": {
+                "alphabet": str(),
+                "block_size": int(),
+                "n_layer": int(),
+                "n_head": int(),
+                "n_embd": int(),
+                "bias": bool(),
+            } as hparams,
+            "global_step": int() as global_step,
+            "state_dict": dict(),
+        } if all(isinstance(value, str | int | float) for value in hparams.values()):
+            text, sha256 = _text_of(checkpoint)
+            history = checkpoint.get("history")
+            run = str(history.get("run", "")) if isinstance(history, dict) else ""
+            resumable = {"loops", "optimizer_states", "lr_schedulers"} <= checkpoint.keys()
+            return CheckpointFacts(_BEFORE_THERE_WERE_TWO | hparams, text, sha256, global_step, run, resumable)
+    raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
+
+
+def _text_of(checkpoint: dict[str, Any]) -> tuple[str, str | None]:
+    match checkpoint:
+        case {"CharDataModule": {"text": str() as text, "sha256": str() | None as sha256}}:
+            return text, sha256
+    return "auto", None
 
 
 def pack(weights: dict[str, Tensor], hparams: dict[str, Any], global_step: int) -> dict[str, Any]:
@@ -84,38 +123,6 @@ def pack(weights: dict[str, Tensor], hparams: dict[str, Any], global_step: int) 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """The weights in a checkpoint of this program, by the network's own names, in float32 however they were kept."""
     return {name.removeprefix("gpt."): weight.float() for name, weight in checkpoint["state_dict"].items()}
-
-
-_BEFORE_THERE_WERE_TWO = {"architecture": "gpt2", "optimizer": "adamw"}  # what older checkpoints do not say
-
-
-def _facts_of(checkpoint: Any) -> CheckpointFacts | None:
-    match checkpoint:
-        case {
-            "hyper_parameters": {
-                "alphabet": str(),
-                "block_size": int(),
-                "n_layer": int(),
-                "n_head": int(),
-                "n_embd": int(),
-                "bias": bool(),
-            } as hparams,
-            "global_step": int() as global_step,
-            "state_dict": dict(),
-        } if all(isinstance(value, str | int | float) for value in hparams.values()):
-            text, sha256 = _text_of(checkpoint)
-            history = checkpoint.get("history")
-            run = str(history.get("run", "")) if isinstance(history, dict) else ""
-            resumable = {"loops", "optimizer_states", "lr_schedulers"} <= checkpoint.keys()
-            return CheckpointFacts(_BEFORE_THERE_WERE_TWO | hparams, text, sha256, global_step, run, resumable)
-    return None
-
-
-def _text_of(checkpoint: dict[str, Any]) -> tuple[str, str | None]:
-    match checkpoint:
-        case {"CharDataModule": {"text": str() as text, "sha256": str() | None as sha256}}:
-            return text, sha256
-    return "auto", None
 
 
 def _is_whole(path: Path) -> bool:

@@ -10,17 +10,15 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from chargpt_lightning import __version__
 from chargpt_lightning.callbacks import SampleWriter
 from chargpt_lightning.checkpoints import load_safely
-from chargpt_lightning.completion import COMMAND, PrintCompletion
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.export import export_parser
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
+from chargpt_lightning.parser import Parser, called_as, configs_first
 from chargpt_lightning.precision import native_precision
-from chargpt_lightning.recipes import find_config, recipes
+from chargpt_lightning.recipes import recipes
 from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
 from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
@@ -29,22 +27,6 @@ from chargpt_lightning.trainer import require_sound, run_held, settings_of_a_run
 log = logging.getLogger(__name__)
 
 _USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's own would name every option first
-
-
-def called_as() -> str:
-    """What a user types before the subcommand."""
-    return COMMAND if Path(sys.argv[0]).stem == COMMAND else f"python -m {__package__}"
-
-
-class _Parser(LightningArgumentParser):
-    """Lightning's, with the subcommands that need no trainer: they are run elsewhere, and here for the help."""
-
-    def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
-        """The action that takes subcommands, with ours."""
-        action = super().add_subcommands(*args, **kwargs)
-        parser = export_parser(f"{self.prog} export")
-        action.add_subcommand("export", parser, help=parser.description)
-        return action
 
 
 class CharCLI(LightningCLI):
@@ -67,7 +49,7 @@ class CharCLI(LightningCLI):
             CharGPT,
             CharDataModule,
             args=sys.argv[1:] if args is None else args,
-            parser_class=_Parser,
+            parser_class=Parser,
             parser_kwargs={
                 "prog": called_as(),
                 "description": "Trains, validates and samples a character-level GPT.",
@@ -93,13 +75,6 @@ class CharCLI(LightningCLI):
         """A parser that wants whole names, and leaves it to the caller how to say an error."""
         return super().init_parser(allow_abbrev=False, exit_on_error=False, **kwargs)
 
-    def setup_parser(self, *args: Any) -> None:
-        """The parser, with the flags that go without a subcommand."""
-        super().setup_parser(*args)
-        version = f"{__package__} {__version__}"
-        self.parser.add_argument("--version", action="version", version=version, help="Print the version and exit.")
-        self.parser.add_argument("--print_completion", action=PrintCompletion)
-
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The subcommands, and which parameters of the trainer's methods are no flags."""
@@ -122,7 +97,7 @@ class CharCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Reads either spelling, and again if there is a checkpoint: what it says stands beneath what the user says."""
-        args = _configs_first(translate(args))
+        args = configs_first(translate(args))
         running = [arg for arg in args if not arg.startswith("--print_config")]
         first = parser.parse_args(running)
         asked = first[first.subcommand]
@@ -229,18 +204,3 @@ class CharCLI(LightningCLI):
         self.trainer.predict(
             model, datamodule=datamodule, ckpt_path=self.origin.ours, weights_only=True, return_predictions=False
         )
-
-
-def _configs_first(args: list[str]) -> list[str]:
-    """Moves `--config FILE` to the front, so that a flag beats a file wherever it stands; a recipe becomes its file."""
-    configs, others = [], []
-    remaining = iter(args)
-    for arg in remaining:
-        name, equals, value = arg.partition("=")
-        if name not in ("-c", "--config"):
-            others.append(arg)
-        elif equals or (value := next(remaining, "")):
-            configs.append(f"--config={find_config(value)}")
-        else:
-            configs.append(arg)  # the parser says what it lacks
-    return others[:1] + configs + others[1:]

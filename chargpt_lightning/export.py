@@ -6,7 +6,6 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from chargpt_lightning.checkpoints import load_safely
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import make_whole
 from chargpt_lightning.foreign import as_ours
@@ -36,11 +35,10 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best")
         require_transformers("format", format)
     path = newest_checkpoint(Path("runs"), ckpt_path) if ckpt_path in ("best", "last") else Path(ckpt_path)
     log.info("checkpoint: %s", path)
-    with as_ours(path) as ours:
+    with as_ours(path) as (ours, checkpoint):
         network = CharGPT.load_from_checkpoint(ours, map_location="cpu")
         if (architecture := network.hparams["architecture"]) != "gpt2":
             raise ConfigError(f"architecture ({architecture}) must be gpt2 to be exported, for {format} has no other")
-        checkpoint = load_safely(ours)
         checkpoint["hyper_parameters"] = dict(network.hparams)  # also what an older checkpoint does not say
         with make_whole(out) as directory:
             if format == "hf":

@@ -14,8 +14,8 @@ from chargpt_lightning.nanogpt_checkpoint import from_nanogpt, is_nanogpt
 
 
 @contextmanager
-def as_ours(path: Path, text: str = "auto") -> Iterator[Path]:
-    """A checkpoint of ours with the network of any: the file itself, or one that is there until the context ends.
+def as_ours(path: Path, text: str = "auto") -> Iterator[tuple[Path, Any]]:
+    """A file of ours with the network of any, and its content: the file itself, or one for as long as the context.
 
     Args:
         path: A file of ours or nanoGPT's, or a folder of Hugging Face's.
@@ -24,18 +24,15 @@ def as_ours(path: Path, text: str = "auto") -> Iterator[Path]:
     Raises:
         ConfigError: If it cannot be read, or is of a network that is not ours.
     """
-    translated = _translated(path, text)
-    if translated is None:
-        yield path
-        return
+    if path.is_dir():
+        checkpoint = read_folder(path)
+    else:
+        checkpoint = load_safely(path)
+        if not is_nanogpt(checkpoint):
+            yield path, checkpoint
+            return
+        checkpoint = from_nanogpt(checkpoint, path, text)
     with TemporaryDirectory() as directory:
         ours = Path(directory, "translated.ckpt")
-        torch.save(translated, ours)
-        yield ours
-
-
-def _translated(path: Path, text: str) -> dict[str, Any] | None:
-    if path.is_dir():
-        return read_folder(path)
-    checkpoint = load_safely(path)
-    return from_nanogpt(checkpoint, path, text) if is_nanogpt(checkpoint) else None
+        torch.save(checkpoint, ours)
+        yield ours, checkpoint

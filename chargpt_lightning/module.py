@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.text import Perplexity
 
-from chargpt_lightning.checkpoints import read_checkpoint
+from chargpt_lightning.checkpoints import facts_of
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.foreign import as_ours
 from chargpt_lightning.gpt import GPT
@@ -120,8 +120,8 @@ class CharGPT(L.LightningModule):
         Raises:
             ConfigError: If it cannot be read, or is of a network that is not ours.
         """
-        with as_ours(Path(checkpoint_path)) as ours:
-            read_checkpoint(ours)
+        with as_ours(Path(checkpoint_path)) as (ours, checkpoint):
+            facts_of(checkpoint, Path(checkpoint_path))
             return super().load_from_checkpoint(ours, **{"map_location": "cpu"} | kwargs)
 
     def sample(

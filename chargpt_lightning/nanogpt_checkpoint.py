@@ -120,8 +120,13 @@ def _adamw(optimizer: Any, weights: dict[str, Tensor]) -> dict[str, Any] | None:
 
 def _matrices_and_vectors(weights: dict[str, Tensor]) -> list[list[int]]:
     """The numbers of both in the network; FSDP2 goes by them, other strategies by their order."""
-    own = [weight for name, weight in weights.items() if name != "lm_head.weight"]  # which is the embedding's
+    own = _own(weights)
     return [[i for i, weight in enumerate(own) if (weight.dim() >= 2) == matrix] for matrix in (True, False)]
+
+
+def _own(weights: dict[str, Tensor]) -> list[Tensor]:
+    """All but the head's, which are the embedding's."""
+    return [weight for name, weight in weights.items() if name != "lm_head.weight"]
 
 
 def _numbered(optimizer: dict[str, Any], numbers: list[list[int]]) -> dict[str, Any]:
@@ -159,7 +164,7 @@ def write_nanogpt(checkpoint: dict[str, Any], directory: Path, home: Path) -> No
 def _optimizer_for_nanogpt(checkpoint: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
     """An AdamW over the weights, with its state where the run had one."""
     hparams = checkpoint["hyper_parameters"]
-    own = [weight for name, weight in weights.items() if name != "lm_head.weight"]
+    own = _own(weights)
     matrices, vectors = ([own[i] for i in numbers] for numbers in _matrices_and_vectors(weights))
     groups = [
         {"params": matrices, "weight_decay": hparams["weight_decay"]},

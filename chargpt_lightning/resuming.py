@@ -16,7 +16,7 @@ from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.cli import SaveConfigCallback
 
-from chargpt_lightning.checkpoints import CheckpointFacts, read_checkpoint
+from chargpt_lightning.checkpoints import CheckpointFacts, facts_of, read_checkpoint
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
 from chargpt_lightning.foreign import as_ours
@@ -105,8 +105,8 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
         return
     path = newest_checkpoint(root, str(path)) if path in ("best", "last") else Path(path)
     log.info("checkpoint: %s", path)
-    with as_ours(path, text) as ours:
-        facts = read_checkpoint(ours)
+    with as_ours(path, text) as (ours, checkpoint):
+        facts = facts_of(checkpoint, path)
         run = _run_of(path, facts) if subcommand == "fit" else None
         if run is not None and not facts.resumable:
             raise ConfigError(

@@ -4,10 +4,9 @@ import math
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from conftest import TINY, VERSE, refused, rows
+from conftest import TINY, VERSE, meta, prepare, refused, rows
 from torch.nn import functional as F
 from torch.optim import AdamW
 
@@ -103,18 +102,11 @@ def learning_rate(step: int) -> float:
     return 1e-3 + 0.5 * (1 + math.cos(math.pi * (step - 2) / 18)) * 9e-3
 
 
-def lay_out(content: dict, meta: bool = True) -> Path:
+def lay_out(content: dict, with_meta: bool = True) -> Path:
     """The files where nanoGPT has them; gives the checkpoint's path."""
-    data = Path("nanoGPT/data/verse")
-    data.mkdir(parents=True)
-    ids = np.array([ALPHABET.index(character) for character in TEXT], np.uint16)
-    border = int(len(ids) * 0.9)
-    ids[:border].tofile(data / "train.bin")
-    ids[border:].tofile(data / "val.bin")
-    if meta:
-        stoi = {character: i for i, character in enumerate(ALPHABET)}
-        itos = dict(enumerate(ALPHABET))
-        (data / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": len(stoi), "itos": itos, "stoi": stoi}))
+    data = prepare("nanoGPT/data/verse", TEXT)
+    if not with_meta:
+        (data / "meta.pkl").unlink()
     Path("nanoGPT/out-verse").mkdir()
     torch.save(content, "nanoGPT/out-verse/ckpt.pt")
     return Path("nanoGPT/out-verse/ckpt.pt")
@@ -219,14 +211,13 @@ def test_the_alphabet_is_found(run, where):
 
 
 def test_an_alphabet_that_is_nowhere_or_another_is_said(run):
-    path = lay_out(NanoGPT().train(STEPS).content(), meta=False)
+    path = lay_out(NanoGPT().train(STEPS).content(), with_meta=False)
     message = refused(run, "validate", "--ckpt_path", str(path))
     assert message == (
         f"ckpt_path ({path}) must come with its alphabet, a meta.pkl beside it or in data/verse; "
         "or --data.text names nanoGPT's data folder"
     )
-    two = {"vocab_size": 2, "itos": {0: "a", 1: "b"}, "stoi": {"a": 0, "b": 1}}
-    (path.parent / "meta.pkl").write_bytes(pickle.dumps(two))
+    (path.parent / "meta.pkl").write_bytes(pickle.dumps(meta("ab")))
     assert f"its vocab_size is {len(ALPHABET)}, and the alphabet's 2" in refused(
         run, "predict", "--ckpt_path", str(path)
     )
@@ -311,10 +302,7 @@ class TestExport:
 
     def test_the_alphabet_comes_along_and_is_found_from_anywhere(self, run, tiny_run):
         assert run("export", "--format", "nanogpt", "--out", "theirs").code == 0
-        meta = pickle.loads(Path("theirs/meta.pkl").read_bytes())
-        assert meta["itos"] == dict(enumerate(ALPHABET))
-        assert meta["stoi"] == {character: i for i, character in enumerate(ALPHABET)}
-        assert meta["vocab_size"] == len(ALPHABET)
+        assert pickle.loads(Path("theirs/meta.pkl").read_bytes()) == meta(ALPHABET)
         dataset = torch.load("theirs/ckpt.pt", weights_only=True)["config"]["dataset"]
         assert Path("data", dataset, "meta.pkl").samefile("theirs/meta.pkl")  # as sample.py looks for it
 

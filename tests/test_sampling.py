@@ -159,3 +159,8 @@ def test_settings_out_of_range_are_refused(setting, message):
     with pytest.raises(ConfigError) as error:
         SampleConfig(**setting)
     assert str(error.value) == message
+
+
+def test_an_empty_prompt_is_refused():
+    with pytest.raises(ConfigError, match=r"prompt \(''\) must hold at least one character"):
+        next(generate(network(), torch.tensor([], dtype=torch.long), [0], SampleConfig()))
