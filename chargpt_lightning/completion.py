@@ -2,10 +2,9 @@
 
 import sys
 from argparse import SUPPRESS, Action
-from importlib.util import find_spec
 from typing import Any
 
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.errors import require_package
 
 COMMAND = "chargpt"
 
@@ -28,8 +27,7 @@ class PrintCompletion(Action):
         Raises:
             ConfigError: If shtab is missing.
         """
-        if find_spec("shtab") is None:
-            raise ConfigError(f"print_completion ({values}) needs the package shtab: pip install shtab")
+        require_package("print_completion", values, "shtab")
         parser.prog = COMMAND  # no shell completes `python -m`
         _hide_links(parser)
         print(parser.get_completion_script(values))
@@ -40,5 +38,5 @@ def _hide_links(parser: Any) -> None:
     """Links between settings stand among the flags under names like `a --> b`, which zsh trips over."""
     for subcommand in parser._subcommands_action.choices.values():
         for action in subcommand._actions:
-            if not action.option_strings[0].startswith("-"):
+            if any(not option.startswith("-") for option in action.option_strings):
                 action.help = SUPPRESS

@@ -1,5 +1,7 @@
 """What a user can get wrong, said in one line."""
 
+from importlib.util import find_spec
+
 
 class ConfigError(ValueError):
     """A setting or an input that cannot work.
@@ -17,3 +19,13 @@ def require_at_least_one(**settings: int | None) -> None:
     for name, value in settings.items():
         if value is not None and value < 1:
             raise ConfigError(f"{name} ({value}) must be at least 1")
+
+
+def require_package(name: str, value: object, package: str) -> None:
+    """Checks that a package is installed without which a setting, given by name and value, cannot work.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if find_spec(package) is None:
+        raise ConfigError(f"{name} ({value}) needs the package {package}: pip install {package}")

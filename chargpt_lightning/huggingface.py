@@ -4,7 +4,6 @@ GPT-2's network is the same there, but its matrices lie the other way round, and
 transformers says what a folder looks like; it is imported when it is needed, for it takes seconds.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from chargpt_lightning.checkpoints import network_weights, pack
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.errors import ConfigError, require_package
 
 MASKS = (".attn.bias", ".attn.masked_bias")  # no weights, but old files have them
 TRANSPOSED = ("c_attn.weight", "c_fc.weight", "c_proj.weight")
@@ -52,7 +51,7 @@ def _open(folder: Path) -> tuple[Any, dict[str, Tensor], Any]:
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (folder / name).is_file():
             raise ConfigError(f"ckpt_path ({folder}) must be a file, or a Hugging Face folder, but has no {name}")
-    require_transformers("ckpt_path", folder)
+    require_package("ckpt_path", folder, "transformers")
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
     from transformers import GPT2Config
@@ -62,12 +61,6 @@ def _open(folder: Path) -> tuple[Any, dict[str, Tensor], Any]:
         return config, load_file(folder / "model.safetensors"), Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise ConfigError(f"ckpt_path ({folder}) must be a Hugging Face folder that is whole, but: {error}") from error
-
-
-def require_transformers(setting: str, value: object) -> None:
-    """Says how to install the package where it is missing."""
-    if find_spec("transformers") is None:
-        raise ConfigError(f"{setting} ({value}) needs the package transformers: pip install transformers")
 
 
 def _require_our_network(config: Any, weights: dict[str, Tensor], folder: Path) -> None:
