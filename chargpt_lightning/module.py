@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -189,10 +190,8 @@ class CharGPT(L.LightningModule):
         """The mean loss of a batch, in nats per character."""
         ids, targets = batch
         loss = _cross_entropy(self(ids), targets)
-        figure = self._mean_over_devices(loss)
-        self._require_finite("train/loss", figure)
-        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
-            self._log_update(figure)
+        self._train_loss = self._mean_over_devices(loss)
+        self._require_finite("train/loss", self._train_loss)
         return loss
 
     def _mean_over_devices(self, loss: Tensor) -> float:
@@ -203,14 +202,6 @@ class CharGPT(L.LightningModule):
     def _require_finite(self, name: str, figure: float) -> None:
         if not math.isfinite(figure):
             raise FloatingPointError(f"{name} ({figure}) at step {self.global_step} must be finite")
-
-    def _log_update(self, loss: float) -> None:
-        """Writes a row for the coming update to the loggers: `self.log` costs a millisecond, 3 % of an update."""
-        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if interval and self.global_step % interval == 0:  # 0 is Lightning's word for never
-            figures = {"train/loss": loss, "lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
-            for logger in self.loggers:
-                logger.log_metrics(figures, step=self.global_step)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Adds a batch to the figures of the val split or, from the second dataloader, the train split."""
@@ -275,15 +266,27 @@ class CharGPT(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips as the trainer says; under bf16-mixed by itself, for Lightning refuses a fused optimizer there.
+        """Clips as the trainer says, here because Lightning refuses it to a fused optimizer under bf16-mixed, and logs.
 
         Gradients are not scaled in bf16, so nothing is lost: https://github.com/Lightning-AI/pytorch-lightning/issues/21435
         """
-        if self.trainer.precision == "bf16-mixed" and gradient_clip_val:
-            clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
-            clip(self.parameters(), gradient_clip_val)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        norm = nn.utils.get_total_norm([weights.grad for weights in self.parameters() if weights.grad is not None])
+        if gradient_clip_val and gradient_clip_algorithm == "value":
+            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+        elif gradient_clip_val:
+            nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, norm)
+        self._log_update(norm)
+
+    def _log_update(self, norm: Tensor) -> None:
+        """Writes a row for the coming update to the loggers: `self.log` costs a millisecond, 3 % of an update."""
+        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not interval or self.global_step % interval:  # 0 is Lightning's word for never
+            return
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm  # of a sharded network
+        learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        figures = {"train/loss": self._train_loss, "lr": learning_rate, "grad_norm": norm.item()}
+        for logger in self.loggers:
+            logger.log_metrics(figures, step=self.global_step)
 
 
 def _shape(size: torch.Size | None) -> str:
