@@ -15,8 +15,7 @@ from tqdm import tqdm
 from chargpt_lightning.allocator import keep_freed_memory
 from chargpt_lightning.cli import CharCLI
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.export import export, export_parser
-from chargpt_lightning.parser import called_as
+from chargpt_lightning.parser import TOOLS, called_as
 from chargpt_lightning.stopping import Stopped, stop_on_signals
 
 
@@ -49,11 +48,13 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(args: list[str]) -> None:
-    if args[:1] != ["export"]:
+    name = args[0] if args else ""
+    if name not in TOOLS:
         CharCLI(args)
         return
-    given = export_parser(f"{called_as()} export").parse_args(args[1:])
-    export(**vars(given))
+    make_parser, tool = TOOLS[name]
+    given = make_parser(f"{called_as()} {name}").parse_args(args[1:])
+    tool(**vars(given))
 
 
 def _is_first_device() -> bool:

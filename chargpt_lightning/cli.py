@@ -14,6 +14,7 @@ from chargpt_lightning.callbacks import SampleWriter
 from chargpt_lightning.checkpoints import load_safely
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.loggers import takes_text
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
 from chargpt_lightning.parser import Parser, called_as, configs_first
@@ -138,7 +139,8 @@ class CharCLI(LightningCLI):
 
     def _settings_of_the_subcommand(self) -> dict[str, Any]:
         if self.subcommand == "fit":
-            return settings_of_a_run(self.config_init.fit.trainer, self.origin.run if self.origin else None)
+            fit = self.config_init.fit
+            return settings_of_a_run(fit.trainer, self.origin.run if self.origin else None, fit.sample)
         self.save_config_callback = None  # only a training run has a directory of its own
         quiet = {"logger": False, "callbacks": [], "enable_progress_bar": False}
         if self.subcommand == "validate":
@@ -154,13 +156,15 @@ class CharCLI(LightningCLI):
             log.info("finished: at step %d of %d; a larger trainer.max_steps goes on", done, asked)
             return
         datamodule.setup("fit")
+        if any(map(takes_text, self.trainer.loggers)):
+            _ = datamodule.prompt_ids  # refused now rather than at the first evaluation
         parameters = sum(parameter.numel() for parameter in model.gpt.parameters())
         device = self.trainer.strategy.root_device
         log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
         if self.precision_is_chosen:
             log.info("precision: %s is the fastest here; --trainer.precision takes another", self.trainer.precision)
         resumed = None if self.origin is None else self._begin_from(self.origin, model)
-        with run_held(self.trainer):
+        with run_held(self.trainer, 0 if self.origin is None else self.origin.step):
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
 
     def _begin_from(self, origin: Origin, model: CharGPT) -> Path | None:

@@ -174,8 +174,12 @@ class CharDataModule(L.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[tuple[list[int], Tensor]]:
         """One batch: the numbers of all samples, and the ids of the prompt (T,) that they continue."""
-        ids = self.vocab.encode(_read_prompt(self.prompt), name="prompt")
-        return DataLoader([(list(range(self.num_samples)), ids)], batch_size=None)  # type: ignore[arg-type]
+        return DataLoader([(list(range(self.num_samples)), self.prompt_ids)], batch_size=None)  # type: ignore[arg-type]
+
+    @cached_property
+    def prompt_ids(self) -> Tensor:
+        """The ids of the prompt (T,)."""
+        return self.vocab.encode(_read_prompt(self.prompt), name="prompt")
 
     def _eval_loader(self, split: range, limit: int | None) -> DataLoader[Batch]:
         windows = (len(split) - 1) // self.block_size

@@ -6,10 +6,10 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.errors import ConfigError, require_package
 from chargpt_lightning.files import make_whole
 from chargpt_lightning.foreign import as_ours
-from chargpt_lightning.huggingface import require_transformers, write_folder
+from chargpt_lightning.huggingface import write_folder
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt_checkpoint import write_nanogpt
 from chargpt_lightning.runs import newest_checkpoint
@@ -32,7 +32,7 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"out ({out}) must be a directory that is new or empty")
     if format == "hf":
-        require_transformers("format", format)
+        require_package("format", format, "transformers")
     path = newest_checkpoint(Path("runs"), ckpt_path) if ckpt_path in ("best", "last") else Path(ckpt_path)
     log.info("checkpoint: %s", path)
     with as_ours(path) as (ours, checkpoint):

@@ -1,10 +1,9 @@
 """The way in for nanoGPT's users: the flags of its `train.py` and `sample.py`, in our words."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.errors import ConfigError, require_package
 
 Flags = dict[str, str]
 
@@ -144,9 +143,8 @@ def _backend(given: Flags, subcommand: str) -> Flags:
 def _wandb(given: Flags, subcommand: str) -> Flags:
     if given.get("wandb_log", "False") == "False":
         return {}
-    if find_spec("wandb") is None:
-        raise ConfigError(f"wandb_log ({given['wandb_log']}) needs the package wandb: pip install wandb")
-    settings = {"trainer.logger": "WandbLogger"}
+    require_package("wandb_log", given["wandb_log"], "wandb")
+    settings = {"trainer.logger": "Wandb"}
     for name, ours in (("wandb_project", "trainer.logger.project"), ("wandb_run_name", "trainer.logger.name")):
         if name in given:
             settings[ours] = given[name]

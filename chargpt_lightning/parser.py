@@ -1,15 +1,21 @@
 """The command line's outside: what the program is called, its subcommands, and where `--config` may stand."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
 from chargpt_lightning import __version__
 from chargpt_lightning.completion import COMMAND, PrintCompletion
-from chargpt_lightning.export import export_parser
+from chargpt_lightning.export import export, export_parser
+from chargpt_lightning.plot import plot, plot_parser
 from chargpt_lightning.recipes import find_config
+
+Tool = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # its parser by the program's name, and what it does
+TOOLS: dict[str, Tool] = {"export": (export_parser, export), "plot": (plot_parser, plot)}  # which need no trainer
 
 
 def called_as() -> str:
@@ -18,7 +24,7 @@ def called_as() -> str:
 
 
 class Parser(LightningArgumentParser):
-    """Lightning's, and beside its subcommands what needs no trainer: flags, and `export`, which is run elsewhere."""
+    """Lightning's, which lists what needs no trainer, too: flags of the program's own, and the tools."""
 
     def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
         """The action that takes subcommands; only the parser of the whole program has one."""
@@ -26,8 +32,9 @@ class Parser(LightningArgumentParser):
         self.add_argument("--version", action="version", version=version, help="Print the version and exit.")
         self.add_argument("--print_completion", action=PrintCompletion)
         action = super().add_subcommands(*args, **kwargs)
-        parser = export_parser(f"{self.prog} export")
-        action.add_subcommand("export", parser, help=parser.description)
+        for name, (make_parser, _) in TOOLS.items():
+            parser = make_parser(f"{self.prog} {name}")
+            action.add_subcommand(name, parser, help=parser.description)
         return action
 
 

@@ -13,27 +13,34 @@ from lightning.pytorch.loggers import Logger
 
 from chargpt_lightning.callbacks import EvaluateAtBothEnds, Report, StepBar
 from chargpt_lightning.checkpoints import WholeFileIO
+from chargpt_lightning.curves import Curves, can_draw
 from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.history import History, HistoryInCheckpoints
 from chargpt_lightning.keeping import BestAndLast, last_checkpoint
+from chargpt_lightning.loggers import Samples, TensorBoard, Wandb, takes_text
+from chargpt_lightning.sampling import SampleConfig
+from chargpt_lightning.speed import Speed
 from chargpt_lightning.stopping import Stopped, StopSafely
 
 log = logging.getLogger(__name__)
 
 
-def settings_of_a_run(trainer: Any, run: Path | None) -> dict[str, Any]:
+def settings_of_a_run(trainer: Any, run: Path | None, sampling: SampleConfig) -> dict[str, Any]:
     """The user's loggers, callbacks and plugins, and ours beside them.
 
     Args:
         trainer: The Trainer's arguments as the user gave them.
         run: The directory of a run that goes on; None for a new one.
+        sampling: How samples are drawn for loggers that take text.
 
     Raises:
         ConfigError: If there is to be no logger.
     """
+    loggers = _loggers(trainer, run)
+    samples = [Samples(sampling)] if any(map(takes_text, loggers)) else []
     return {
-        "logger": _loggers(trainer, run),
-        "callbacks": _callbacks(trainer),
+        "logger": loggers,
+        "callbacks": [*_callbacks(trainer), *samples],
         "plugins": [*_listed(trainer.plugins), WholeFileIO()],
         "enable_checkpointing": True,  # otherwise StopSafely could not be one of the callbacks
     }
@@ -54,7 +61,9 @@ def _callbacks(trainer: Any) -> list[L.Callback]:
         callbacks.append(StepBar())
     if trainer.enable_checkpointing is not False:
         callbacks.append(BestAndLast())
-    return [*callbacks, EvaluateAtBothEnds(), Report(), HistoryInCheckpoints(), StopSafely()]
+    if can_draw():
+        callbacks.append(Curves())
+    return [*callbacks, EvaluateAtBothEnds(), Speed(), Report(), HistoryInCheckpoints(), StopSafely()]
 
 
 def _listed(given: Any) -> list[Any]:
@@ -97,8 +106,12 @@ def _require_sharding_that_we_have(strategy: Any) -> None:
 
 
 @contextmanager
-def run_held(trainer: L.Trainer) -> Iterator[None]:
+def run_held(trainer: L.Trainer, step: int) -> Iterator[None]:
     """Holds the run's directory while it is trained; if this device fails, so do the others.
+
+    Args:
+        trainer: As `settings_of_a_run` had it made.
+        step: The update that it starts at.
 
     Raises:
         ConfigError: If a figure is no longer finite; it names the last good checkpoint.
@@ -107,6 +120,7 @@ def run_held(trainer: L.Trainer) -> Iterator[None]:
     try:
         if history is not None:
             log.info("run: %s", history.save_dir)
+            _lead(trainer.loggers, Path(history.save_dir), step)
         yield
     except FloatingPointError as error:
         if not trainer.is_global_zero:
@@ -119,3 +133,9 @@ def run_held(trainer: L.Trainer) -> Iterator[None]:
     finally:
         if history is not None:
             history.close()
+
+
+def _lead(loggers: list[Logger], run: Path, step: int) -> None:
+    for logger in loggers:
+        if isinstance(logger, (TensorBoard, Wandb)):
+            logger.follow(run, step)

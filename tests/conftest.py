@@ -90,6 +90,12 @@ def own_home(tmp_path, monkeypatch):
     monkeypatch.chdir(work)
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Runs draw no curves, which take a third of a second at each evaluation; test_curves.py has them drawn."""
+    monkeypatch.setattr("chargpt_lightning.trainer.can_draw", lambda: False)
+
+
 @pytest.fixture
 def run(capfd, monkeypatch):
     """Runs the command line in this process; gives exit code, stdout and stderr."""

@@ -137,9 +137,9 @@ def test_resume_is_the_last_checkpoint_to_train_and_the_best_to_sample():
 
 def test_weights_and_biases_comes_with_project_and_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.setattr("chargpt_lightning.nanogpt.find_spec", lambda name: name)
+    monkeypatch.setattr("chargpt_lightning.errors.find_spec", lambda name: name)
     args = translate(["fit", "--wandb_log=True", "--wandb_project=owt", "--wandb_run_name=mini"])
-    assert args[1:] == ["--trainer.logger=WandbLogger", "--trainer.logger.project=owt", "--trainer.logger.name=mini"]
+    assert args[1:] == ["--trainer.logger=Wandb", "--trainer.logger.project=owt", "--trainer.logger.name=mini"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_weights_and_biases_comes_with_project_and_name(monkeypatch):
     ],
 )
 def test_what_cannot_be_translated_says_what_to_use(args, message, monkeypatch):
-    monkeypatch.setattr("chargpt_lightning.nanogpt.find_spec", lambda name: None)
+    monkeypatch.setattr("chargpt_lightning.errors.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as error:
         translate(["fit", *args])
     assert str(error.value).startswith(message)

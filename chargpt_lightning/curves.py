@@ -1,0 +1,126 @@
+"""The picture of runs: losses and learning rates by step."""
+
+import csv
+from collections.abc import Sequence
+from importlib.util import find_spec
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.files import write_whole
+from chargpt_lightning.history import History
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Points = tuple[list[int], list[float]]  # steps, and a figure at each
+BEGINNING = 0.05  # of the steps: the loss falls so far in them that all else would look flat beside it
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
+
+
+class Curves(Callback):
+    """Draws a run as curves.png in its directory, anew at each evaluation."""
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draws what metrics.csv has by now."""
+        if trainer.is_global_zero and not trainer.sanity_checking and isinstance(history := trainer.logger, History):
+            history.save()
+            run = Path(history.save_dir)
+            write_picture(draw([run]), run / "curves.png")
+
+
+def draw(runs: Sequence[Path]) -> "Figure":
+    """Draws runs over each other: above their losses, below their learning rates.
+
+    Args:
+        runs: Their directories; one alone is drawn with the loss of each update, too.
+
+    Raises:
+        ConfigError: If one has no metrics.csv, or no losses in it.
+    """
+    from matplotlib.figure import Figure  # which takes more than half a second
+
+    figure = Figure(figsize=(9, 6), dpi=120)
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.08, top=0.97, hspace=0.07)  # a layout engine draws twice
+    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    columns = [read_columns(run) for run in runs]
+    if len(runs) == 1 and "train/loss" in columns[0]:
+        losses.plot(*columns[0]["train/loss"], color="0.8", linewidth=0.8, label="train, each update")
+    for number, (run, of_run) in enumerate(zip(runs, columns, strict=True)):
+        _draw_run(losses, rates, run.absolute(), of_run, color=f"C{number}")
+    _finish(losses, rates, columns)
+    return figure
+
+
+def write_picture(figure: "Figure", path: Path) -> None:
+    """Writes a picture whole, in the format of the path's suffix.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    content = BytesIO()
+    figure.savefig(content, format=path.suffix.removeprefix("."))
+    write_whole(path, content.getbuffer())
+
+
+def read_columns(run: Path) -> dict[str, Points]:
+    """The columns of a run's metrics.csv, each with the steps that have a figure in it.
+
+    Raises:
+        ConfigError: If there is no such file, or it has no losses of an evaluation.
+    """
+    columns: dict[str, Points] = {}
+    try:
+        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                for name, figure in row.items():
+                    if figure:
+                        steps, figures = columns.setdefault(name, ([], []))
+                        steps.append(int(row["step"]))
+                        figures.append(float(figure))
+    except OSError as error:
+        raise ConfigError(f"run ({run}) must be a run's directory, with its metrics.csv: {error.strerror}") from error
+    if "val/loss" not in columns:
+        raise ConfigError(f"run ({run}) must have been evaluated once, for a curve to be drawn")
+    return columns
+
+
+def _draw_run(losses: "Axes", rates: "Axes", run: Path, columns: dict[str, Points], color: str) -> None:
+    name = f"{run.parent.name}/{run.name}"
+    best, step = min((loss, step) for step, loss in zip(*columns["val/loss"], strict=True))
+    losses.plot(*columns["val/loss"], ".-", color=color, label=f"{name}: val, best {best:.4f} at step {step:,}")
+    if "train_eval/loss" in columns:
+        losses.plot(*columns["train_eval/loss"], ".:", color=color, label=f"{name}: train, evaluated")
+    if "lr" in columns:
+        rates.plot(*columns["lr"], color=color)
+
+
+def _after_the_beginning(columns: dict[str, Points]) -> list[float]:
+    """The losses that the picture is to have room for."""
+    beginning = BEGINNING * columns["val/loss"][0][-1]
+    losses = ("train/loss", "train_eval/loss", "val/loss")
+    points = (zip(*columns[name], strict=True) for name in losses if name in columns)
+    return [loss for step, loss in chain.from_iterable(points) if step >= beginning]
+
+
+def _finish(losses: "Axes", rates: "Axes", columns: list[dict[str, Points]]) -> None:
+    shown = list(chain.from_iterable(map(_after_the_beginning, columns)))
+    margin = 0.05 * (max(shown) - min(shown)) or 1.0
+    losses.set_ylim(min(shown) - margin, max(shown) + margin)
+    losses.set_ylabel("loss, nats per character")
+    losses.legend(frameon=False)
+    rates.set_ylabel("learning rate")
+    rates.set_xlabel("step")
+    for axes in (losses, rates):
+        axes.grid(color="0.93")
+        axes.spines[["top", "right"]].set_visible(False)

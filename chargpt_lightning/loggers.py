@@ -1,0 +1,103 @@
+"""TensorBoard and W&B as loggers of a run: what they write lies in its directory, and goes on when it goes on."""
+
+from dataclasses import replace
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+from chargpt_lightning.errors import ConfigError, require_package
+from chargpt_lightning.sampling import SampleConfig, generate
+from chargpt_lightning.vocab import CharVocab
+
+MOST_CHARACTERS = 200  # which take as long as ten updates
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's TensorBoardLogger, with the event file in the run's directory.
+
+    `tensorboard --logdir runs` then shows all runs below `runs`, each by its path.
+
+    Raises:
+        ConfigError: If the package tensorboard is missing.
+    """
+
+    def __init__(self) -> None:
+        require_package("trainer.logger", "TensorBoard", "tensorboard")
+        super().__init__(save_dir="", name="", version="", default_hp_metric=False)
+
+    def follow(self, run: Path, step: int) -> None:
+        """Writes into a run's directory, where TensorBoard is to forget what a stopped run saw after this step."""
+        self._root_dir = str(run)
+        self._kwargs["purge_step"] = step + 1 if step else None
+
+
+class Wandb(WandbLogger):
+    """Lightning's WandbLogger, with W&B's files in the run's directory.
+
+    Args:
+        **kwargs: As Lightning has them.
+
+    Raises:
+        ConfigError: If the package wandb is missing, or W&B cannot be reached.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        require_package("trainer.logger", "Wandb", "wandb")
+        super().__init__(**kwargs)
+        del self._wandb_init["anonymous"]  # W&B warns of it, whatever it is
+
+    def follow(self, run: Path, step: int) -> None:
+        """Writes into a run's directory, and goes on with the run that W&B knows from there."""
+        settings = self._wandb_init
+        settings["dir"] = str(run)
+        settings["name"] = settings["name"] or f"{run.parent.name}/{run.name}"
+        known = (path.name.rsplit("-", 1)[1] for path in run.glob("wandb/*run-*-*"))
+        settings["id"] = settings["id"] or next(known, None)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """W&B's run."""
+        from wandb.errors import Error
+
+        try:
+            return super().experiment
+        except Error as error:
+            raise ConfigError(f"trainer.logger (Wandb) must be able to log, but: {error}") from error
+
+
+def takes_text(logger: object) -> bool:
+    """Whether a logger can show samples."""
+    return isinstance(logger, (TensorBoardLogger, WandbLogger))
+
+
+class Samples(Callback):
+    """Logs at each evaluation how the network continues the prompt by now, where a logger takes text.
+
+    Args:
+        sampling: How it is drawn, the first sample of `predict` for one; of the characters at most MOST_CHARACTERS.
+    """
+
+    def __init__(self, sampling: SampleConfig) -> None:
+        self._sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, MOST_CHARACTERS))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draws on every device, because a sharded network runs on all of them at once."""
+        prompt = trainer.datamodule.prompt_ids.to(pl_module.device)  # type: ignore[attr-defined]
+        ids = [prompt, *generate(pl_module.gpt, prompt, [0], self._sampling)]  # type: ignore[arg-type]
+        text = CharVocab(pl_module.hparams["alphabet"]).decode(torch.cat(ids))
+        for logger in filter(takes_text, trainer.loggers):
+            _log_text(logger, text, trainer.global_step)
+
+
+def _log_text(logger: Any, text: str, step: int) -> None:
+    if isinstance(logger, WandbLogger):
+        logger.log_text("sample", columns=["step", "text"], data=[[str(step), text]], step=step)
+    else:  # TensorBoard shows Markdown: as code the text stays as it is
+        logger.experiment.add_text("sample", indent(text, "    ", lambda line: True), step)
