@@ -77,22 +77,28 @@ def read_columns(run: Path) -> dict[str, Points]:
     """The columns of a run's metrics.csv, each with the steps that have a figure in it.
 
     Raises:
-        ConfigError: If there is no such file, or it has no losses of an evaluation.
+        ConfigError: If there is no such file, or no figures in it, or no losses of an evaluation.
     """
     columns: dict[str, Points] = {}
     try:
         with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                for name, figure in row.items():
-                    if figure:
-                        steps, figures = columns.setdefault(name, ([], []))
-                        steps.append(int(row["step"]))
-                        figures.append(float(figure))
+                _add_row(columns, row)
     except OSError as error:
         raise ConfigError(f"run ({run}) must be a run's directory, with its metrics.csv: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"run ({run}) must have numbers in its metrics.csv, but: {error}") from error
     if "val/loss" not in columns:
         raise ConfigError(f"run ({run}) must have been evaluated once, for a curve to be drawn")
     return columns
+
+
+def _add_row(columns: dict[str, Points], row: dict[str, str]) -> None:
+    for name, figure in row.items():
+        if figure:
+            steps, figures = columns.setdefault(name, ([], []))
+            steps.append(int(row["step"]))
+            figures.append(float(figure))
 
 
 def _draw_run(losses: "Axes", rates: "Axes", run: Path, columns: dict[str, Points], color: str) -> None:

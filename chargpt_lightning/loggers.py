@@ -1,5 +1,6 @@
 """TensorBoard and W&B as loggers of a run: what they write lies in its directory, and goes on when it goes on."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from textwrap import indent
@@ -15,20 +16,32 @@ from chargpt_lightning.errors import ConfigError, require_package
 from chargpt_lightning.sampling import SampleConfig, generate
 from chargpt_lightning.vocab import CharVocab
 
+PACKAGES = {"TensorBoard": "tensorboard", "Wandb": "wandb"}
 MOST_CHARACTERS = 200  # which take as long as ten updates
+
+
+def require_packages(loggers: Iterable[Any]) -> None:
+    """Checks what loggers need that are about to be made, be they ours or Lightning's own.
+
+    Args:
+        loggers: What jsonargparse makes them of.
+
+    Raises:
+        ConfigError: If a package is missing.
+    """
+    for logger in loggers:
+        name = logger.class_path.rsplit(".", 1)[1]
+        if package := PACKAGES.get(name.removesuffix("Logger")):
+            require_package("trainer.logger", name, package)
 
 
 class TensorBoard(TensorBoardLogger):
     """Lightning's TensorBoardLogger, with the event file in the run's directory.
 
     `tensorboard --logdir runs` then shows all runs below `runs`, each by its path.
-
-    Raises:
-        ConfigError: If the package tensorboard is missing.
     """
 
     def __init__(self) -> None:
-        require_package("trainer.logger", "TensorBoard", "tensorboard")
         super().__init__(save_dir="", name="", version="", default_hp_metric=False)
 
     def follow(self, run: Path, step: int) -> None:
@@ -44,11 +57,10 @@ class Wandb(WandbLogger):
         **kwargs: As Lightning has them.
 
     Raises:
-        ConfigError: If the package wandb is missing, or W&B cannot be reached.
+        ConfigError: When the run starts, if nobody is logged in, or W&B cannot be reached.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        require_package("trainer.logger", "Wandb", "wandb")
         super().__init__(**kwargs)
         del self._wandb_init["anonymous"]  # W&B warns of it, whatever it is
 

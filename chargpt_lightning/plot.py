@@ -23,7 +23,7 @@ def plot(runs: list[Path], out: Path) -> None:
     Raises:
         ConfigError: If matplotlib is missing, a run has nothing to draw, or the format is another.
     """
-    require_package("plot", str(out), "matplotlib")
+    require_package("plot", " ".join(map(str, runs)), "matplotlib")
     if out.suffix.removeprefix(".") not in FORMATS:
         raise ConfigError(f"out ({out}) must end in one of .{', .'.join(FORMATS)}")
     figure = draw(runs)

@@ -17,7 +17,7 @@ from chargpt_lightning.curves import Curves, can_draw
 from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.history import History, HistoryInCheckpoints
 from chargpt_lightning.keeping import BestAndLast, last_checkpoint
-from chargpt_lightning.loggers import Samples, TensorBoard, Wandb, takes_text
+from chargpt_lightning.loggers import Samples, TensorBoard, Wandb, require_packages, takes_text
 from chargpt_lightning.sampling import SampleConfig
 from chargpt_lightning.speed import Speed
 from chargpt_lightning.stopping import Stopped, StopSafely
@@ -50,8 +50,11 @@ def _loggers(trainer: Any, run: Path | None) -> list[Logger]:
     """A metrics.csv always, other loggers beside it."""
     if trainer.logger is False:
         raise ConfigError("trainer.logger (False) must not be off, because a run's directory is the logger's")
-    others = [] if trainer.logger is True else _listed(trainer.logger)
-    return [History(Path(trainer.default_root_dir), run), *others]
+    return [History(Path(trainer.default_root_dir), run), *_other_loggers(trainer)]
+
+
+def _other_loggers(trainer: Any) -> list[Any]:
+    return [] if isinstance(trainer.logger, bool) else _listed(trainer.logger)
 
 
 def _callbacks(trainer: Any) -> list[L.Callback]:
@@ -86,6 +89,7 @@ def require_sound(trainer: Any) -> None:
         if trainer[name] is not None and not trainer[name] >= 0:
             raise ConfigError(f"{name} ({trainer[name]}) must be at least 0")
     _require_sharding_that_we_have(trainer.strategy)
+    require_packages(_other_loggers(trainer))
     ends = (trainer.max_time, trainer.limit_train_batches, trainer.overfit_batches, trainer.fast_dev_run)
     if trainer.max_steps == -1 and not any(ends):
         raise ConfigError(
