@@ -4,11 +4,11 @@ import csv
 from collections.abc import Sequence
 from importlib.util import find_spec
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lightning as L
+import numpy as np
 from lightning.pytorch.callbacks import Callback
 
 from chargpt_lightning.errors import ConfigError
@@ -58,7 +58,8 @@ def draw(runs: Sequence[Path]) -> "Figure":
         losses.plot(*columns[0]["train/loss"], color="0.8", linewidth=0.8, label="train, each update")
     for number, (run, of_run) in enumerate(zip(runs, columns, strict=True)):
         _draw_run(losses, rates, run.absolute(), of_run, color=f"C{number}")
-    _finish(losses, rates, columns)
+    _make_room(losses)
+    _label(losses, rates)
     return figure
 
 
@@ -111,18 +112,15 @@ def _draw_run(losses: "Axes", rates: "Axes", run: Path, columns: dict[str, Point
         rates.plot(*columns["lr"], color=color)
 
 
-def _after_the_beginning(columns: dict[str, Points]) -> list[float]:
-    """The losses that the picture is to have room for."""
-    beginning = BEGINNING * columns["val/loss"][0][-1]
-    losses = ("train/loss", "train_eval/loss", "val/loss")
-    points = (zip(*columns[name], strict=True) for name in losses if name in columns)
-    return [loss for step, loss in chain.from_iterable(points) if step >= beginning]
+def _make_room(losses: "Axes") -> None:
+    """Shows what comes after the beginning of each curve."""
+    curves = [np.asarray(line.get_xydata()) for line in losses.lines]
+    shown = np.concatenate([curve[curve[:, 0] >= BEGINNING * curve[-1, 0], 1] for curve in curves])
+    margin = 0.05 * np.ptp(shown) or 1.0
+    losses.set_ylim(shown.min() - margin, shown.max() + margin)
 
 
-def _finish(losses: "Axes", rates: "Axes", columns: list[dict[str, Points]]) -> None:
-    shown = list(chain.from_iterable(map(_after_the_beginning, columns)))
-    margin = 0.05 * (max(shown) - min(shown)) or 1.0
-    losses.set_ylim(min(shown) - margin, max(shown) + margin)
+def _label(losses: "Axes", rates: "Axes") -> None:
     losses.set_ylabel("loss, nats per character")
     losses.legend(frameon=False)
     rates.set_ylabel("learning rate")
