@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+os.environ["OMP_NUM_THREADS"] = "1"  # of torch, here and in what tests start: the cores have a process of tests each
+
 from chargpt_lightning import CharGPT
 from chargpt_lightning.__main__ import main
 

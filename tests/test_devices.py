@@ -26,8 +26,8 @@ def settings(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     Path("verse.txt").write_text(VERSE * 21)
-    readme = (ROOT / "README.md").read_text()
-    (sharded,) = re.findall(r"```yaml\n(.*?ModelParallelStrategy.*?)```", readme, re.DOTALL)
+    text = (ROOT / "docs" / "devices.md").read_text()
+    (sharded,) = re.findall(r"```yaml\n(.*?ModelParallelStrategy.*?)```", text, re.DOTALL)
     Path("fsdp2.yaml").write_text(sharded)
 
 

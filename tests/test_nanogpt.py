@@ -171,7 +171,7 @@ def test_where_both_spellings_are_given_ours_counts(run):
 
 
 def test_the_readme_lists_every_flag_with_our_spelling():
-    rows = re.findall(r"^\| `--(\w+)` \| (.+?) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `--(\w+)` \| (.+?) \|$", (ROOT / "docs" / "nanogpt.md").read_text(), re.MULTILINE)
     table = dict(rows)
     assert set(table) == set(RENAMED) | set(OTHERS)
     for flag, ours in RENAMED.items():
