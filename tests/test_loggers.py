@@ -2,8 +2,15 @@
 
 import json
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 import torch
@@ -167,6 +174,37 @@ def test_a_missing_package_is_named(run, monkeypatch, logger, package):
     monkeypatch.setattr("chargpt_lightning.errors.find_spec", lambda name: None)
     message = f"trainer.logger ({logger}) needs the package {package}: pip install {package}"
     assert message in refused(run, *TINY, "--trainer.logger", logger)
+
+
+@pytest.mark.slow  # it starts a server
+def test_tensorboards_own_server_shows_runs_by_their_paths(run):
+    for _ in range(2):
+        assert run(*TINY, "--trainer.logger", "TensorBoard").code == 0
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", "--logdir", "runs", "--port", str(port)])
+    try:
+        assert sorted(answer(port, "runs")) == ["version_0", "version_1"]
+        tags = answer(port, "plugin/scalars/tags")
+        assert tags["version_1"].keys() >= LOGGED
+        assert answer(port, "plugin/text/tags")["version_0"] == ["sample/text_summary"]
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def answer(port: int, what: str) -> Any:
+    """What the server says, once it has started."""
+    for _ in range(120):
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/data/{what}") as reply:
+                if content := json.load(reply):
+                    return content
+        except URLError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError(f"no {what} after a minute")
 
 
 def test_a_prompt_that_the_text_has_not_is_refused_before_the_run_begins(run):
