@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from torch import Tensor
 from tqdm import tqdm
 
+from chargpt_lightning.keeping import best_checkpoint
 from chargpt_lightning.vocab import CharVocab
 
 log = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Report(Callback):
         elapsed_s = time.perf_counter() - self._start_s
         steps = trainer.global_step - self._start_step
         log.info("%s steps in %.1f s, %s tokens/s", f"{steps:,}", elapsed_s, f"{self._tokens / elapsed_s:,.0f}")
-        checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        checkpoint = best_checkpoint(trainer)
         if self._val_losses and checkpoint:
             best_step = min(self._val_losses, key=self._val_losses.__getitem__)
             path = os.path.relpath(checkpoint)

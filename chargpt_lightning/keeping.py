@@ -51,6 +51,11 @@ def save_now(trainer: L.Trainer) -> None:
         keeper.save_now(trainer)
 
 
+def best_checkpoint(trainer: L.Trainer) -> Path | None:
+    """Where the run at its best lies, if it has been saved."""
+    return next((Path(keeper.best_model_path) for keeper in _keepers(trainer) if keeper.best_model_path), None)
+
+
 def last_checkpoint(trainer: L.Trainer) -> Path | None:
     """Where the run as it stood last lies, if it has been saved."""
     return next((keeper.last_path for keeper in _keepers(trainer) if keeper.last_path.exists()), None)
