@@ -162,7 +162,8 @@ class CharDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless batches, from the one that the trainer stands at."""
         train, _ = self.splits
-        offsets = partial(train_offsets, windows=len(train) - self.block_size, **self._share())
+        windows = len(train) - self.block_size
+        offsets = partial(train_offsets, windows=windows, repeated=self._repeated_batches(), **self._share())
         return self._loader(WindowBatches(self._cut, train.start, self.block_size, offsets, self._batches_done))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
@@ -202,6 +203,11 @@ class CharDataModule(L.LightningDataModule):
         others = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
         rank, devices = (0, 1) if others is None else (others["rank"], others["num_replicas"])
         return {"seed": self.seed, "batch_size": self.batch_size, "rank": rank, "devices": devices}
+
+    def _repeated_batches(self) -> int | None:
+        """Lightning's `overfit_batches`, which by itself takes so many from wherever it stands."""
+        batches = 0 if self.trainer is None else self.trainer.overfit_batches  # type: ignore[attr-defined]
+        return batches if isinstance(batches, int) and batches > 0 else None  # 1.0 is all there are
 
     def _batches_done(self) -> int:
         return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches

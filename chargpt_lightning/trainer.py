@@ -88,6 +88,7 @@ def require_sound(trainer: Any) -> None:
     for name in ("gradient_clip_val", "log_every_n_steps"):
         if trainer[name] is not None and not trainer[name] >= 0:
             raise ConfigError(f"{name} ({trainer[name]}) must be at least 0")
+    _require_whole_batches(trainer.overfit_batches, trainer.accumulate_grad_batches)
     _require_sharding_that_we_have(trainer.strategy)
     require_packages(_other_loggers(trainer))
     ends = (trainer.max_time, trainer.limit_train_batches, trainer.overfit_batches, trainer.fast_dev_run)
@@ -95,6 +96,16 @@ def require_sound(trainer: Any) -> None:
         raise ConfigError(
             "trainer.max_steps (-1) must be set, because the training windows never end; "
             "a recipe that sets it: --config shakespeare_char"
+        )
+
+
+def _require_whole_batches(repeated: float, accumulated: int) -> None:
+    """Checks `overfit_batches`; its fractions would be of a training set that has an end."""
+    if isinstance(repeated, float) and repeated != 0:
+        raise ConfigError(f"trainer.overfit_batches ({repeated}) must be a number of batches, because they never end")
+    if repeated < 0 or repeated % accumulated:
+        raise ConfigError(
+            f"trainer.overfit_batches ({repeated}) must be a multiple of accumulate_grad_batches ({accumulated})"
         )
 
 

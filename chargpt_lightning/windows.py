@@ -56,12 +56,27 @@ def fixed_windows(seed: int, windows: int) -> Callable[[np.ndarray], np.ndarray]
 
 
 def train_offsets(
-    batch: int, *, seed: int, windows: int, batch_size: int, rank: int, devices: int
+    batch: int, *, seed: int, windows: int, repeated: int | None, batch_size: int, rank: int, devices: int
 ) -> Iterator[np.ndarray]:
-    """A device's share of every batch from number `batch` on: offsets (batch_size,) each, without end."""
+    """A device's share of every batch from number `batch` on, or of the first `repeated` again and again.
+
+    Yields:
+        Offsets (batch_size,), without end.
+    """
     first = rank * batch_size
     for number in count(batch):
-        yield random_offsets(seed, number, windows, devices * batch_size)[first : first + batch_size]
+        drawn = number if repeated is None else number % repeated
+        yield random_offsets(seed, drawn, windows, devices * batch_size)[first : first + batch_size]
+
+
+def windows_in(batch: Batch) -> int:
+    """How many windows a batch has; for ThroughputMonitor."""
+    return len(batch[0])
+
+
+def characters_in(batch: Batch) -> int:
+    """How many characters a batch trains on; for ThroughputMonitor."""
+    return batch[0].numel()
 
 
 def eval_offsets(

@@ -35,6 +35,7 @@ def trainer(step=0, rank=0, devices=1, accumulate=1, fn=TrainerFn.FITTING, devic
         global_step=step,
         distributed_sampler_kwargs={"rank": rank, "num_replicas": devices},
         accumulate_grad_batches=accumulate,
+        overfit_batches=0.0,
         state=SimpleNamespace(fn=fn),
         strategy=SimpleNamespace(root_device=torch.device(device)),
     )
