@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -110,6 +110,15 @@ class CharGPT(L.LightningModule):
         self.on_drawn: Callable[[Tensor], object] = lambda ids: None
         self._compiles = compile
 
+    @property
+    def learning_rate(self) -> float:
+        """The peak of AdamW's schedule; LearningRateFinder sets it, and with it the hyperparameter."""
+        return self.optimizer_config.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self.optimizer_config = replace(self.optimizer_config, learning_rate=rate)
+
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **kwargs: Any) -> Self:  # type: ignore[override]
         """The network of a checkpoint of this program, of nanoGPT, or of a Hugging Face folder, on the CPU.
@@ -166,11 +175,14 @@ class CharGPT(L.LightningModule):
         register_fsdp_forward_method(self.gpt, "next_logits")
 
     def on_train_start(self) -> None:
-        """Gives a resumed optimizer, which comes with its old settings, those of now."""
+        """Gives the optimizer the settings of now: a resumed one has old ones, and LearningRateFinder changes one."""
         optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
+        if not isinstance(scheduler, LambdaLR):  # it is the finder's, who is looking
+            return
         ratio = self.optimizer_config.learning_rate_ratio(self.global_step)
         groups = self.optimizer_config.groups(self.gpt)
         scheduler.base_lrs = [group["lr"] for group in groups]
+        scheduler.lr_lambdas = [self.optimizer_config.learning_rate_ratio] * len(groups)
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
             del settings["params"]  # sharded, they may stand in the network as a whole just now
             group.update(settings | {"lr": settings["lr"] * ratio})

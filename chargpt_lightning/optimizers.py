@@ -42,7 +42,7 @@ class OptimizerConfig:
             ("optimizer", self.optimizer in get_args(OptimizerName), "be adamw or muon"),
             ("lr_decay", self.lr_decay in get_args(Decay), "be cosine or linear"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "be above 0 and finite"),
-            ("min_lr", 0 <= self.min_lr <= self.learning_rate, "be from 0 to learning_rate"),
+            ("min_lr", 0 <= self.min_lr <= self.learning_rate, f"be from 0 to learning_rate ({self.learning_rate})"),
             ("muon_learning_rate", 0 < self.muon_learning_rate < math.inf, "be above 0 and finite"),
             ("warmup_iters", self.warmup_iters >= 0, "be at least 0"),
             ("constant_iters", self.constant_iters >= 0, "be at least 0"),

@@ -143,7 +143,7 @@ def test_compilation_changes_neither_names_nor_figures(precision, tolerance, net
     [
         ({"learning_rate": 0.0}, "learning_rate (0.0) must be above 0 and finite"),
         ({"learning_rate": float("nan")}, "learning_rate (nan) must be above 0 and finite"),
-        ({"min_lr": 0.1}, "min_lr (0.1) must be from 0 to learning_rate"),
+        ({"min_lr": 0.1}, "min_lr (0.1) must be from 0 to learning_rate (0.001)"),
         ({"warmup_iters": -1}, "warmup_iters (-1) must be at least 0"),
         ({"lr_decay_iters": 0}, "lr_decay_iters (0) must be at least 1"),
         ({"architecture": "gpt3"}, "architecture (gpt3) must be one of gpt2, modern"),
