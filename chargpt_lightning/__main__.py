@@ -82,12 +82,19 @@ def _set_up_messages() -> None:
     ours.handlers = [_Stderr()]
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).handlers = [_Stderr()]
+    for name in ("callbacks.early_stopping", "profilers", "tuner.lr_finder"):  # which speak where they are asked to
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(ours.level)
     for message in (
         r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own affair with torch
         r".*does not have many workers",  # cutting windows costs microseconds
         r".*callbacks used to create the checkpoint need to be provided",  # not to validate or to sample
         r"You're using the WeightAveraging callback with a model that overrides",  # which it does to be sharded
         r"Checkpoint directory .* exists and is not empty",  # it is the resumed run's own
+        r"When using the `ThroughputMonitor`, you need to define a `flops_per_batch`",  # characters say more
+        r"You requested to overfit but enabled (train|val) dataloader shuffling",  # windows are never shuffled
+        r"Warning: Profiler clears events at the end of each cycle",  # as Lightning's schedule has it
+        r"Incorrect schedule: RECORD followed by NONE",  # likewise
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -23,6 +23,7 @@ from chargpt_lightning.recipes import recipes
 from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
 from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
+from chargpt_lightning.toolbox import require_callbacks_that_work, settle_callbacks
 from chargpt_lightning.trainer import require_sound, run_held, settings_of_a_run
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class CharCLI(LightningCLI):
         running = [arg for arg in args if not arg.startswith("--print_config")]
         first = parser.parse_args(running)
         asked = first[first.subcommand]
+        require_callbacks_that_work(asked.trainer.callbacks)
         self.origin = None
         if asked.ckpt_path or running == args:
             root = Path(asked.trainer.default_root_dir)
@@ -124,10 +126,20 @@ class CharCLI(LightningCLI):
         """Refuses a run that could not be made, would never end, or could not be written; chooses its precision."""
         if self.subcommand == "fit":
             trainer = self.config.fit.trainer
+            settle_callbacks(self.config.fit, goes_on=self.origin is not None and self.origin.facts.resumable)
             require_sound(trainer)
             require_writable(Path(trainer.default_root_dir))
             self.precision_is_chosen = trainer.precision is None
             trainer.precision = trainer.precision or native_precision(trainer.accelerator)
+
+    def instantiate_classes(self) -> None:
+        """As Lightning does it, but in one line what a callback or a logger says against its arguments."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if error.__cause__ is None or isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"trainer: {error.__cause__}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer as configured, with what every run of the subcommand has."""

@@ -21,6 +21,7 @@ from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
 from chargpt_lightning.foreign import as_ours
 from chargpt_lightning.runs import newest_checkpoint
+from chargpt_lightning.toolbox import without
 
 log = logging.getLogger(__name__)
 
@@ -153,12 +154,21 @@ def _settings(config: Namespace) -> dict[str, Any]:
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the settings of a run, whole or not at all, with the text that they were found to mean."""
+    """Saves the settings of a run, whole or not at all, with the text and the learning rate that were found."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Not yet: LearningRateFinder comes first."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves what the run trains with."""
+        super().setup(trainer, pl_module, stage="fit")
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Writes config.yaml; a run that goes on writes its settings anew."""
         config = self.config.clone()
         data = trainer.datamodule  # type: ignore[attr-defined]
         config.data.text, config.data.sha256, config.data.alphabet = data.corpus.name, data.facts.sha256, None
+        config.model.learning_rate = pl_module.hparams["learning_rate"]
+        config.trainer.callbacks = without(config.trainer.callbacks, "LearningRateFinder")
         text = self.parser.dump(config, skip_none=False)
         write_whole(Path(trainer.loggers[0].save_dir or "", "config.yaml"), text.encode())

@@ -91,6 +91,7 @@ class StopSafely(Checkpoint):
         """After an evaluation, unless it was the last."""
         if not trainer.sanity_checking and trainer.global_step != trainer.max_steps:
             self._act(trainer, saved=True)
+            _say_what_ends_it(trainer)
 
     def _listen(self, trainer: L.Trainer) -> None:
         self._speaks = trainer.is_global_zero
@@ -134,6 +135,12 @@ def _evaluation_is_due(trainer: L.Trainer) -> bool:
     if trainer.global_step == trainer.max_steps:
         return True
     return trainer.enable_validation and isinstance(interval, int) and batches % interval == 0
+
+
+def _say_what_ends_it(trainer: L.Trainer) -> None:
+    for callback in trainer.early_stopping_callbacks:
+        if trainer.should_stop and (reason := callback.stopping_reason_message):
+            log.info("step %d: %s", trainer.global_step, reason.removesuffix(" Signaling Trainer to stop."))
 
 
 def _stop(trainer: L.Trainer, saved: bool, exit_code: int) -> NoReturn:

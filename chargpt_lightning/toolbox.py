@@ -1,0 +1,131 @@
+"""Lightning's own callbacks in a run that is one epoch without end: what cannot work is refused."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from jsonargparse import Namespace
+
+from chargpt_lightning.errors import ConfigError, require_at_least_one
+
+LIGHTNINGS = "lightning.pytorch.callbacks."
+ONE_EPOCH = "training is one epoch without end"
+AFTER_EVALUATIONS = "a run can go on exactly from what is saved after an evaluation: --trainer.val_check_interval"
+INSTEAD = {
+    "BatchSizeFinder": "a run that goes on would not find the same size again: --data.batch_size sets it",
+    "OnExceptionCheckpoint": "every stop is saved as last.ckpt, and --trainer.max_time stops in time",
+    "StochasticWeightAveraging": f"it counts epochs, and {ONE_EPOCH}: EMAWeightAveraging counts updates",
+    "Timer": "Lightning cannot write it into config.yaml: --trainer.max_time does the same",
+}
+MONITORED = ("val/loss", "val/perplexity", "train_eval/loss", "step")
+UNSET = (  # callback, argument, what leaves it unset, why it must be
+    ("EarlyStopping", "check_on_train_epoch_end", (None, False), ONE_EPOCH),
+    ("LearningRateFinder", "attr_name", ("", "learning_rate"), "it is model.learning_rate that it finds"),
+    ("LearningRateFinder", "update_attr", (True,), "what it finds would not be used"),
+    ("ModelCheckpoint", "every_n_epochs", (None, 1), ONE_EPOCH),
+    ("ModelCheckpoint", "every_n_train_steps", (None, 0), AFTER_EVALUATIONS),
+    ("ModelCheckpoint", "train_time_interval", (None,), AFTER_EVALUATIONS),
+)
+
+
+def listed(given: Any) -> list[Any]:
+    """None, one or several, as the trainer takes loggers, callbacks and plugins."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list) else [given]
+
+
+def require_callbacks_that_work(callbacks: Any) -> None:
+    """Checks the callbacks that a user names, as the parser has them.
+
+    Raises:
+        ConfigError: If one would have no effect here, would break a run, or would keep it from going on exactly.
+    """
+    for name, given in _lightnings(callbacks):
+        if name in INSTEAD:
+            raise ConfigError(f"trainer.callbacks ({name}) must not be used, because {INSTEAD[name]}")
+        if given.get("monitor") not in (None, *MONITORED):
+            raise ConfigError(f"{name}.monitor ({given.monitor}) must be one of {', '.join(MONITORED)}")
+        for callback, argument, unset, reason in UNSET:
+            if name == callback and given[argument] not in unset:
+                raise ConfigError(f"{name}.{argument} ({given[argument]}) must not be given, because {reason}")
+        if name == "ModelCheckpoint":
+            _require_own_files(given)
+
+
+def _require_own_files(checkpoint: Namespace) -> None:
+    if checkpoint.dirpath is not None:
+        return
+    for argument, taken in (("filename", ("best", "last")), ("save_last", (True, "link"))):
+        if (value := checkpoint[argument]) in taken:
+            raise ConfigError(
+                f"ModelCheckpoint.{argument} ({value}) must be another, or dirpath be given, "
+                "because best.ckpt and last.ckpt are kept anyway"
+            )
+
+
+def settle_callbacks(fit: Namespace, goes_on: bool) -> None:
+    """Puts GradientAccumulationScheduler as `accumulate_grad_batches`, which is what it comes to in one epoch.
+
+    Args:
+        fit: All settings of `fit`.
+        goes_on: Whether the run has begun already.
+
+    Raises:
+        ConfigError: If it is to change with the epochs, or if another callback cannot do its work in this run.
+    """
+    for name, given in _lightnings(fit.trainer.callbacks):
+        if name == "LearningRateFinder":
+            _require_a_rate_to_find(fit.model.optimizer, goes_on)
+        if name.endswith("WeightAveraging"):
+            _require_a_whole_network(name, fit.trainer.strategy)
+        if name == "GradientAccumulationScheduler":
+            fit.trainer.accumulate_grad_batches = _batches(given.scheduling, fit.trainer.accumulate_grad_batches)
+    fit.trainer.callbacks = without(fit.trainer.callbacks, "GradientAccumulationScheduler")
+
+
+def _require_a_rate_to_find(optimizer: str, goes_on: bool) -> None:
+    for refused, reason in (
+        (goes_on, "a run that goes on keeps the rate that it began with"),
+        (optimizer == "muon", "it tries one rate for all weights, and Muon's are not AdamW's"),
+    ):
+        if refused:
+            raise ConfigError(f"trainer.callbacks (LearningRateFinder) must not be used, because {reason}")
+
+
+def _require_a_whole_network(name: str, strategy: Any) -> None:
+    if isinstance(strategy, Namespace) and strategy.class_path.endswith(".ModelParallelStrategy"):
+        raise ConfigError(
+            f"trainer.callbacks ({name}) must not be used with ModelParallelStrategy, "
+            "because it averages a whole network, and this one is sharded"
+        )
+
+
+def _batches(scheduling: dict[int, int], said: int) -> int:
+    if scheduling.keys() != {0}:
+        raise ConfigError(
+            f"GradientAccumulationScheduler.scheduling ({scheduling}) must be {{0: n}}, because {ONE_EPOCH}"
+        )
+    batches = scheduling[0]
+    require_at_least_one(scheduling=batches)
+    if said not in (1, batches):
+        raise ConfigError(
+            f"trainer.accumulate_grad_batches ({said}) must be {batches}, as the scheduler says, or not be given"
+        )
+    return batches
+
+
+def without(callbacks: Any, name: str) -> list[Namespace] | None:
+    """The callbacks as the parser has them, but for Lightning's of that name; None if there is no other."""
+    return [callback for callback in listed(callbacks) if _name(callback) != name] or None
+
+
+def _lightnings(callbacks: Any) -> Iterator[tuple[str, Any]]:
+    for callback in listed(callbacks):
+        if name := _name(callback):
+            yield name, callback.get("init_args", {})
+
+
+def _name(callback: Namespace) -> str:
+    """Its class, if it is one of Lightning's."""
+    path: str = callback.class_path
+    return path.rpartition(".")[2] if path.startswith(LIGHTNINGS) else ""
