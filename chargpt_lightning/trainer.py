@@ -21,6 +21,7 @@ from chargpt_lightning.loggers import Samples, TensorBoard, Wandb, require_packa
 from chargpt_lightning.sampling import SampleConfig
 from chargpt_lightning.speed import Speed
 from chargpt_lightning.stopping import Stopped, StopSafely
+from chargpt_lightning.toolbox import listed
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def settings_of_a_run(trainer: Any, run: Path | None, sampling: SampleConfig) ->
     return {
         "logger": loggers,
         "callbacks": [*_callbacks(trainer), *samples],
-        "plugins": [*_listed(trainer.plugins), WholeFileIO()],
+        "plugins": [*listed(trainer.plugins), WholeFileIO()],
         "enable_checkpointing": True,  # otherwise StopSafely could not be one of the callbacks
     }
 
@@ -54,12 +55,12 @@ def _loggers(trainer: Any, run: Path | None) -> list[Logger]:
 
 
 def _other_loggers(trainer: Any) -> list[Any]:
-    return [] if isinstance(trainer.logger, bool) else _listed(trainer.logger)
+    return [] if isinstance(trainer.logger, bool) else listed(trainer.logger)
 
 
 def _callbacks(trainer: Any) -> list[L.Callback]:
     """The user's, then those that every run has unless it is switched off."""
-    callbacks = _listed(trainer.callbacks)
+    callbacks = listed(trainer.callbacks)
     if trainer.enable_progress_bar is not False:
         callbacks.append(StepBar())
     if trainer.enable_checkpointing is not False:
@@ -67,13 +68,6 @@ def _callbacks(trainer: Any) -> list[L.Callback]:
     if can_draw():
         callbacks.append(Curves())
     return [*callbacks, EvaluateAtBothEnds(), Speed(), Report(), HistoryInCheckpoints(), StopSafely()]
-
-
-def _listed(given: Any) -> list[Any]:
-    """None, one or several, as the trainer takes loggers, callbacks and plugins."""
-    if given is None:
-        return []
-    return list(given) if isinstance(given, list) else [given]
 
 
 def require_sound(trainer: Any) -> None:
