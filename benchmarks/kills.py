@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from chargpt_lightning.checkpoints import read_checkpoint
+from chargpt_lightning.curves import read_columns
 from chargpt_lightning.errors import ConfigError
 
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
@@ -87,8 +88,10 @@ def unreadable(checkpoint: Path) -> bool:
 def differences(work: Path) -> Iterator[str]:
     """Names what the killed run has otherwise than the whole one."""
     killed, whole = (next(work.glob(f"{root}/*/checkpoints/last.ckpt")).parent for root in ("killed", "whole"))
-    if (killed / "../metrics.csv").read_text() != (whole / "../metrics.csv").read_text():
-        yield "metrics.csv"
+    ours, theirs = (read_columns(checkpoints.parent) for checkpoints in (killed, whole))
+    for name in (ours.keys() | theirs.keys()) - {"tokens_per_second", "mfu"}:
+        if ours.get(name) != theirs.get(name):
+            yield f"metrics.csv: {name}"
     for name in ("best.ckpt", "last.ckpt"):
         one, other = (torch.load(directory / name, weights_only=True) for directory in (killed, whole))
         for part in ("global_step", "state_dict", "optimizer_states", "lr_schedulers"):

@@ -45,6 +45,12 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def exact_rows(run_dir: Path) -> list[dict[str, str]]:
+    """The rows of a run's metrics.csv, without what the clock says."""
+    clocked = ("tokens_per_second", "mfu")
+    return [{name: figure for name, figure in row.items() if name not in clocked} for row in rows(run_dir)]
+
+
 def meta(alphabet: str) -> dict[str, object]:
     """What nanoGPT pickles as meta.pkl."""
     stoi = {character: id for id, character in enumerate(alphabet)}

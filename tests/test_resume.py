@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import FAST, TINY, VERSE, prepare, refused, rows
+from conftest import FAST, TINY, VERSE, exact_rows, prepare, refused, rows
 
 from chargpt_lightning.schedule import learning_rate_at
 
@@ -31,7 +31,7 @@ def states(run_dir: Path) -> dict[str, dict]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+    assert exact_rows(one) == exact_rows(other)
     for name, state in states(one).items():
         theirs = states(other)[name]
         assert state["global_step"] == theirs["global_step"]

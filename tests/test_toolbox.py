@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import ROOT, TINY, files, refused, rows
+from conftest import ROOT, TINY, exact_rows, files, refused, rows
 
 from chargpt_lightning import CharGPT
 from chargpt_lightning.toolbox import INSTEAD
@@ -49,7 +49,7 @@ def column(run_dir: Path, name: str) -> list[float]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+    assert exact_rows(one) == exact_rows(other)
     theirs, ours = checkpoint(other), checkpoint(one)
     torch.testing.assert_close(theirs["state_dict"], ours["state_dict"], rtol=0, atol=0)
     (theirs,), (ours,) = theirs["optimizer_states"], ours["optimizer_states"]
