@@ -12,13 +12,9 @@ from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.nanogpt_data import open_folder
 from chargpt_lightning.plays import render_plays
 from chargpt_lightning.reading import decode_utf8, read_chunks
+from chargpt_lightning.tinyshakespeare import fetch_tinyshakespeare
 
 log = logging.getLogger(__name__)
-
-TINYSHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
-TINYSHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-CONNECT_TIMEOUT_S = 10
-READ_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ def load_corpus(source: str) -> Corpus:
             folder that is none of nanoGPT's.
     """
     if source == "tinyshakespeare":
-        return _file(source, _fetch_tinyshakespeare())
+        return _file(source, fetch_tinyshakespeare(cache_directory()))
     if source == "plays":
         text = render_plays()
         return Corpus(source, "data.text (plays)", lambda: [text.encode()], lambda: iter([text]))
@@ -94,19 +90,3 @@ def _load_shakespeare() -> Corpus:
             "whose figures are not comparable with Tiny Shakespeare's"
         )
         return load_corpus("plays")
-
-
-def _fetch_tinyshakespeare() -> Path:
-    """The path in the user's cache; pooch checks it, and moves a new file there only when it is whole and right."""
-    pooch.get_logger().setLevel(logging.WARNING)  # the progress bar says enough
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
-    cache = cache_directory()
-    name = "tinyshakespeare.txt"
-    try:
-        return Path(pooch.retrieve(TINYSHAKESPEARE_URL, TINYSHAKESPEARE_SHA256, name, cache, downloader=downloader))
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
-        reason = type(error).__name__ if isinstance(error, OSError) else "the file there has another SHA-256"
-        raise ConfigError(
-            f"data.text (tinyshakespeare) must come from {TINYSHAKESPEARE_URL} ({reason}), "
-            f"or lie ready as {cache / name}; `--data.text plays` needs no network"
-        ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chargpt_lightning import corpus, reading
+from chargpt_lightning import reading, tinyshakespeare
 from chargpt_lightning.corpus import Corpus, load_corpus
 from chargpt_lightning.errors import ConfigError
 
@@ -26,8 +26,8 @@ def served(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    monkeypatch.setattr(corpus, "TINYSHAKESPEARE_URL", f"http://127.0.0.1:{server.server_port}/input.txt")
-    monkeypatch.setattr(corpus, "TINYSHAKESPEARE_SHA256", hashlib.sha256(TEXT.encode()).hexdigest())
+    monkeypatch.setattr(tinyshakespeare, "URL", f"http://127.0.0.1:{server.server_port}/input.txt")
+    monkeypatch.setattr(tinyshakespeare, "SHA256", hashlib.sha256(TEXT.encode()).hexdigest())
     yield folder / "input.txt"
     server.shutdown()
     thread.join()
@@ -41,7 +41,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def unreachable(monkeypatch):
-    monkeypatch.setattr(corpus, "TINYSHAKESPEARE_URL", "http://127.0.0.1:9/input.txt")
+    monkeypatch.setattr(tinyshakespeare, "URL", "http://127.0.0.1:9/input.txt")
 
 
 def text(found: Corpus) -> str:
