@@ -21,7 +21,7 @@ class CheckpointFacts:
 
     Args:
         hparams: The arguments of the CharGPT that it holds, by name.
-        text: Name or path of the text it was trained on; "auto" if it does not say.
+        text: Name, paths or pattern of the text it was trained on; "auto" if it does not say.
         sha256: Of that text, or None.
         global_step: Updates made.
         run: Name of its run's directory; "" if it was saved outside `fit`.
@@ -29,7 +29,7 @@ class CheckpointFacts:
     """
 
     hparams: dict[str, Any]
-    text: str
+    text: str | list[str]
     sha256: str | None
     global_step: int
     run: str
@@ -95,9 +95,11 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
     raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
 
 
-def _text_of(checkpoint: dict[str, Any]) -> tuple[str, str | None]:
+def _text_of(checkpoint: dict[str, Any]) -> tuple[str | list[str], str | None]:
     match checkpoint:
-        case {"CharDataModule": {"text": str() as text, "sha256": str() | None as sha256}}:
+        case {"CharDataModule": {"text": str() | list() as text, "sha256": str() | None as sha256}} if all(
+            isinstance(one, str) for one in text
+        ):
             return text, sha256
     return "auto", None
 

@@ -17,7 +17,7 @@ from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.loggers import takes_text
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
-from chargpt_lightning.parser import Parser, called_as, configs_first
+from chargpt_lightning.parser import Parser, called_as, configs_first, texts_together
 from chargpt_lightning.precision import native_precision
 from chargpt_lightning.recipes import recipes
 from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
@@ -99,7 +99,7 @@ class CharCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Reads either spelling, and again if there is a checkpoint: what it says stands beneath what the user says."""
-        args = configs_first(translate(args))
+        args = configs_first(translate(texts_together(args)))
         running = [arg for arg in args if not arg.startswith("--print_config")]
         first = parser.parse_args(running)
         asked = first[first.subcommand]

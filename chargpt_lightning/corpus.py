@@ -1,84 +1,128 @@
-"""Where the text comes from: a file, a folder of nanoGPT's, Tiny Shakespeare (downloaded once), the packaged plays."""
+"""Where the text comes from: files, a folder of nanoGPT's, Tiny Shakespeare (downloaded once), the packaged plays."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pooch
 
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.nanogpt_data import open_folder
+from chargpt_lightning.patterns import absolute, is_pattern, matching_files
 from chargpt_lightning.plays import render_plays
-from chargpt_lightning.reading import decode_utf8, read_chunks
+from chargpt_lightning.reading import decode_utf8, not_empty, read_chunks
 from chargpt_lightning.tinyshakespeare import fetch_tinyshakespeare
 
 log = logging.getLogger(__name__)
+
+NO_FILES = ("tinyshakespeare", "plays", "auto")
+BETWEEN_FILES = b"\xfe"  # which UTF-8 never has
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is read in one go: a file, or whatever else is a whole text.
+
+    What reads it starts anew at each call, and raises a ConfigError if that cannot be done.
+
+    Args:
+        source: The path or name by which an error says where it lies.
+        raw_chunks: Gives the bytes that decide its characters; two texts with the same ones are the same.
+        chunks: Gives its characters.
+    """
+
+    source: str
+    raw_chunks: Callable[[], Iterable[bytes]]
+    chunks: Callable[[], Iterator[str]]
 
 
 @dataclass(frozen=True)
 class Corpus:
     """A text that is read piece by piece, for it may be larger than memory.
 
-    What reads it starts anew at each call, and raises a ConfigError if that cannot be done.
-
     Args:
-        name: `tinyshakespeare`, `plays`, or the absolute path of a file or folder.
+        name: `tinyshakespeare`, `plays`, the absolute path of a file or folder, an absolute pattern, or a list of
+            paths and patterns.
         said: What an error calls it: `data.text (my.txt)`.
-        raw_chunks: Gives the bytes that decide its characters; two texts with the same ones are the same.
-        chunks: Gives its characters, at least one in all.
+        parts: The files that it is made of, one after the other.
         alphabet: All characters in the order of their ids, where the text says so; None takes those that occur.
         train_characters: How many train before the rest validates, where the text says so; None is nine tenths.
     """
 
-    name: str
+    name: str | list[str]
     said: str
-    raw_chunks: Callable[[], Iterable[bytes]]
-    chunks: Callable[[], Iterator[str]]
+    parts: Sequence[Part]
     alphabet: str | None = None
     train_characters: int | None = None
 
+    def raw_chunks(self) -> Iterator[bytes]:
+        """The bytes that decide its characters; two texts with the same ones are the same."""
+        for number, part in enumerate(self.parts):
+            if number:
+                yield BETWEEN_FILES
+            yield from part.raw_chunks()
 
-def load_corpus(source: str) -> Corpus:
+    def chunks(self) -> Iterator[str]:
+        """The characters, at least one in all."""
+        return not_empty(chain.from_iterable(part.chunks() for part in self.parts), self.said)
+
+
+def load_corpus(text: str | list[str]) -> Corpus:
     """Finds a text.
 
     Args:
-        source: `tinyshakespeare`, `plays`, `auto` (the first of the two that is to be had), or the path of a file or
-            of a folder of nanoGPT's.
+        text: `tinyshakespeare`, `plays`, `auto` (the first of the two that is to be had), the path of a file or of a
+            folder of nanoGPT's, a pattern of files (`books/*.txt`), or a list of paths and patterns, whose files make
+            one text; a list of one is that one.
 
     Raises:
-        ConfigError: If the download cannot be had, or the path is of something that can be read only once, or of a
-            folder that is none of nanoGPT's.
+        ConfigError: If the download cannot be had, or a path is of something that can be read only once, or of a
+            folder that is none of nanoGPT's, or if a pattern matches no file, or if what stands in a list is no file.
     """
-    if source == "tinyshakespeare":
-        return _file(source, fetch_tinyshakespeare(cache_directory()))
-    if source == "plays":
-        text = render_plays()
-        return Corpus(source, "data.text (plays)", lambda: [text.encode()], lambda: iter([text]))
-    if source == "auto":
-        return _load_shakespeare()
-    path = Path(source).expanduser()
-    if path.is_fifo() or path.is_char_device():
-        raise ConfigError(f"data.text ({path}) must be a file, because it is read more than once")
-    return _folder(path) if path.is_dir() else _file(str(path.absolute()), path)
+    sources = [text] if isinstance(text, str) else text
+    if len(sources) == 1 and not is_pattern(sources[0]):
+        return _load_one(sources[0])
+    if not sources:
+        raise ConfigError("data.text ([]) must name at least one file")
+    names = [absolute(source) for source in sources]
+    parts = [_file(path) for source in sources for path in _files(source)]
+    return Corpus(names if len(names) > 1 else names[0], f"data.text ({brief(sources)})", parts)
 
 
-def _file(name: str, path: Path) -> Corpus:
-    said = f"data.text ({path})"
-    raw_chunks = partial(read_chunks, path, said)
-    return Corpus(name, said, raw_chunks, lambda: decode_utf8(raw_chunks(), said))
-
-
-def _folder(path: Path) -> Corpus:
-    folder = open_folder(path)
-    name, said, border = str(path.absolute()), f"data.text ({path})", folder.ids["train.bin"]
-    return Corpus(name, said, folder.raw_chunks, folder.chunks, folder.alphabet, border)
+def brief(names: str | list[str]) -> str:
+    """A text's name for a line: of several files the first and the number of the others."""
+    names = [names] if isinstance(names, str) else names
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def cache_directory() -> Path:
     """Where the user's caches lie: below XDG_CACHE_HOME, or where the system has them."""
     return Path(pooch.os_cache("chargpt_lightning"))
+
+
+def _load_one(source: str) -> Corpus:
+    if source == "tinyshakespeare":
+        return _whole(source, _file(fetch_tinyshakespeare(cache_directory())))
+    if source == "plays":
+        text = render_plays()
+        return _whole(source, Part(source, lambda: [text.encode()], lambda: iter([text])))
+    if source == "auto":
+        return _load_shakespeare()
+    path = Path(source).expanduser()
+    return _folder(path) if path.is_dir() else _whole(str(path.absolute()), _file(path))
+
+
+def _whole(name: str, part: Part) -> Corpus:
+    return Corpus(name, f"data.text ({part.source})", [part])
+
+
+def _folder(path: Path) -> Corpus:
+    folder = open_folder(path)
+    part, border = Part(str(path), folder.raw_chunks, folder.chunks), folder.ids["train.bin"]
+    return Corpus(str(path.absolute()), f"data.text ({path})", [part], folder.alphabet, border)
 
 
 def _load_shakespeare() -> Corpus:
@@ -90,3 +134,21 @@ def _load_shakespeare() -> Corpus:
             "whose figures are not comparable with Tiny Shakespeare's"
         )
         return load_corpus("plays")
+
+
+def _file(path: Path) -> Part:
+    if path.is_fifo() or path.is_char_device():
+        raise ConfigError(f"data.text ({path}) must be a file, because it is read more than once")
+    said = f"data.text ({path})"
+    raw_chunks = partial(read_chunks, path, said)
+    return Part(str(path), raw_chunks, lambda: decode_utf8(raw_chunks(), said))
+
+
+def _files(source: str) -> list[Path]:
+    """The files that a path or a pattern names, where other files are to stand beside them."""
+    if is_pattern(source):
+        return matching_files(source)
+    path = Path(source).expanduser()
+    if source in NO_FILES or path.is_dir():
+        raise ConfigError(f"data.text ({source}) must stand alone, because only files make one text together")
+    return [path]

@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from chargpt_lightning.corpus import Corpus, load_corpus
+from chargpt_lightning.corpus import Corpus, brief, load_corpus
 from chargpt_lightning.encoding import TextFacts, text_facts, text_ids
 from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.reading import read_utf8
@@ -34,9 +34,10 @@ class CharDataModule(L.LightningDataModule):
     sees what it would have seen, and several devices share the very batches that one would get.
 
     Args:
-        text: Path to a UTF-8 text or to a folder of nanoGPT's with train.bin, val.bin and meta.pkl, or
-            `tinyshakespeare` (nanoGPT's text, downloaded once), or `plays` (nearly the same text, no network needed),
-            or `auto`: the checkpoint's text if there is one, else the first of the two that is to be had.
+        text: Path to a UTF-8 text, a pattern of such (`books/*.txt`) or a list of both, whose files make one text; or
+            path to a folder of nanoGPT's with train.bin, val.bin and meta.pkl, or `tinyshakespeare` (nanoGPT's text,
+            downloaded once), or `plays` (nearly the same text, no network needed), or `auto`: the checkpoint's text
+            if there is one, else the first of the two that is to be had.
         batch_size: Windows per batch and device.
         block_size: Characters per window.
         eval_iters: Batches of each split that an evaluation during `fit` takes; `validate` takes the whole split.
@@ -55,7 +56,7 @@ class CharDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        text: str = "auto",
+        text: str | list[str] = "auto",
         batch_size: int = 12,
         block_size: int = 64,
         eval_iters: int = 20,
@@ -121,19 +122,23 @@ class CharDataModule(L.LightningDataModule):
         _ = self.ids  # a foreign character says more than another SHA-256
         if self.sha256 not in (None, self.facts.sha256):
             raise ConfigError(
-                f"data.text ({self.text}) must have the SHA-256 {self.sha256}, but has {self.facts.sha256}; "
+                f"{self.corpus.said} must have the SHA-256 {self.sha256}, but has {self.facts.sha256}; "
                 "`--data.sha256 null` takes any text"
             )
         train, val = range(self._border), range(self._border, self.facts.characters)
         for name, split in (("train", train), ("val", val)):
             if len(split) <= self.block_size:
                 raise ConfigError(
-                    f"data.text ({self.text}) must be longer: its {name} split has {len(split)} characters, "
+                    f"{self.corpus.said} must be longer: its {name} split has {len(split)} characters, "
                     f"and block_size ({self.block_size}) needs at least {self.block_size + 1}"
                 )
-        facts = "text: {text}, {characters:,} characters, {alphabet_size} different, SHA-256 {sha256}"
-        log.info(facts.format(**self.state_dict()))
+        self._say_facts()
         return train, val
+
+    def _say_facts(self) -> None:
+        files = f"{len(self.corpus.parts)} files, " if len(self.corpus.parts) > 1 else ""
+        facts = "text: {text}, {files}{characters:,} characters, {alphabet_size} different, SHA-256 {sha256}"
+        log.info(facts.format(**self.state_dict() | {"text": brief(self.corpus.name), "files": files}))
 
     def setup(self, stage: str) -> None:
         """Finds and encodes the text now, so that an error comes early; `predict` does without the text."""

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from filelock import FileLock
 
-from chargpt_lightning.corpus import Corpus, cache_directory
+from chargpt_lightning.corpus import Corpus, Part, cache_directory
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import open_whole, write_whole
 from chargpt_lightning.vocab import CharVocab, code_points
@@ -108,11 +108,16 @@ def _write_facts(path: Path, corpus: Corpus) -> TextFacts:
 
 
 def _write_ids(path: Path, corpus: Corpus, facts: TextFacts, vocab: CharVocab) -> Path:
-    done = 0
     with open_whole(path) as file:
-        for chunk in corpus.chunks():
-            file.write(vocab.encode_chunk(chunk, done, name="data.text").data)
-            done += len(chunk)
-        if done != facts.characters:
+        if sum(_write_part(file, part, vocab) for part in corpus.parts) != facts.characters:
             raise ConfigError(f"{corpus.said} must not change while it is read")
     return path
+
+
+def _write_part(file: BinaryIO, part: Part, vocab: CharVocab) -> int:
+    """Writes the ids of a part; gives their number."""
+    done = 0
+    for chunk in part.chunks():
+        file.write(vocab.encode_chunk(chunk, done, "data.text", part.source).data)
+        done += len(chunk)
+    return done

@@ -14,7 +14,7 @@ from chargpt_lightning.nanogpt_checkpoint import from_nanogpt, is_nanogpt
 
 
 @contextmanager
-def as_ours(path: Path, text: str = "auto") -> Iterator[tuple[Path, Any]]:
+def as_ours(path: Path, text: str | list[str] = "auto") -> Iterator[tuple[Path, Any]]:
     """A file of ours with the network of any, and its content: the file itself, or one for as long as the context.
 
     Args:

@@ -28,7 +28,7 @@ def is_nanogpt(checkpoint: Any) -> bool:
     return isinstance(checkpoint, dict) and {"model", "model_args", "iter_num"} <= checkpoint.keys()
 
 
-def from_nanogpt(checkpoint: dict[str, Any], path: Path, text: str) -> dict[str, Any]:
+def from_nanogpt(checkpoint: dict[str, Any], path: Path, text: str | list[str]) -> dict[str, Any]:
     """A checkpoint of ours with nanoGPT's network and, where they fit, its AdamW and its step.
 
     Args:
@@ -69,10 +69,11 @@ def _contents(checkpoint: dict[str, Any], path: Path) -> tuple[dict[str, Tensor]
     raise ConfigError(f"ckpt_path ({path}) must hold model, model_args and iter_num, as nanoGPT writes them")
 
 
-def _data_folder(path: Path, dataset: str, text: str) -> Path:
+def _data_folder(path: Path, dataset: str, text: str | list[str]) -> Path:
     """Where the checkpoint's meta.pkl lies: where the user says, beside it, or where nanoGPT has it."""
     beside = path.absolute().parent
-    places = [Path(text), beside, beside.parent / "data" / dataset, Path("data", dataset)]
+    given = [text] if isinstance(text, str) else text
+    places = [*map(Path, given), beside, beside.parent / "data" / dataset, Path("data", dataset)]
     for place in places:
         if (place / "meta.pkl").is_file():
             return place

@@ -1,7 +1,9 @@
-"""The command line's outside: what the program is called, its subcommands, and where `--config` may stand."""
+"""The command line's outside: what the program is called, its subcommands, and how its flags may stand."""
 
+import json
 import sys
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +53,15 @@ def configs_first(args: list[str]) -> list[str]:
         else:
             configs.append(arg)  # the parser says what it lacks
     return others[:1] + configs + others[1:]
+
+
+def texts_together(args: list[str]) -> list[str]:
+    """Makes one value of `--data.text A B C`, which is what a shell makes of a pattern that stands without quotes."""
+    if "--data.text" not in args:
+        return args
+    flag = args.index("--data.text")
+    texts = list(takewhile(lambda arg: not arg.startswith("-"), args[flag + 1 :]))
+    rest = texts_together(args[flag + 1 + len(texts) :])
+    if len(texts) < 2:
+        return [*args[: flag + 1], *texts, *rest]
+    return [*args[:flag], f"--data.text={json.dumps(texts, ensure_ascii=False)}", *rest]

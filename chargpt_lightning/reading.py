@@ -38,12 +38,11 @@ def decode_utf8(chunks: Iterable[bytes], said: str) -> Iterator[str]:
         said: What an error calls it.
 
     Raises:
-        ConfigError: If the bytes are not UTF-8, or there are none.
+        ConfigError: If the bytes are not UTF-8.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     lines = io.IncrementalNewlineDecoder(None, translate=True)
-    read = characters = 0
-    returns = False
+    read, returns = 0, False
     try:
         for raw in chain(chunks, [b""]):
             read += len(raw)
@@ -51,11 +50,26 @@ def decode_utf8(chunks: Iterable[bytes], said: str) -> Iterator[str]:
             returns = returns or b"\r" in raw
             if returns:  # most texts have none, and looking for them among Chinese takes as long as the decoding
                 text = lines.decode(text, final=not raw)
-            characters += len(text)
             yield text
     except UnicodeDecodeError as error:
         byte = read - len(error.object) + error.start  # the object is what was left of the chunks so far
         raise ConfigError(f"{said} must be UTF-8, but byte {byte} is not") from error
+
+
+def not_empty(chunks: Iterable[str], said: str) -> Iterator[str]:
+    """The characters of a text as they are.
+
+    Args:
+        chunks: Its characters, cut anywhere.
+        said: What an error calls it.
+
+    Raises:
+        ConfigError: At the end, if there were none.
+    """
+    characters = 0
+    for chunk in chunks:
+        characters += len(chunk)
+        yield chunk
     if not characters:
         raise ConfigError(f"{said} must not be empty")
 
@@ -71,4 +85,4 @@ def read_utf8(path: Path, name: str) -> str:
         ConfigError: If the file cannot be read, is empty, or is not UTF-8.
     """
     said = f"{name} ({path})"
-    return "".join(decode_utf8(read_chunks(path, said), said))
+    return "".join(not_empty(decode_utf8(read_chunks(path, said), said), said))

@@ -56,7 +56,7 @@ class Origin:
             return f"--config={self.run / 'config.yaml'}"
         model = {name: value for name, value in self.facts.hparams.items() if name not in LINKED}
         data = {"text": self.facts.text, "sha256": self.facts.sha256}
-        return "--config=" + json.dumps({"model": model, "data": data})
+        return "--config=" + json.dumps({"model": model, "data": data}, ensure_ascii=False)  # YAML has other escapes
 
     def complete(self, config: Namespace) -> None:
         """Sets what only the checkpoint knows.
@@ -73,7 +73,7 @@ class Origin:
                     f"{name} ({repr(value)}) must be {repr(has)} for the network of {self.path}, or not be given"
                 )
         config.data.alphabet = self.facts.hparams["alphabet"]
-        if config.data.text == "auto":
+        if config.data.text in ("auto", ["auto"]):
             config.data.text = self.facts.text
         if self.run is not None:
             self._move_root(config.trainer)
@@ -88,7 +88,9 @@ class Origin:
 
 
 @contextmanager
-def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text: str) -> Iterator[Origin | None]:
+def find_origin(
+    subcommand: str, ckpt_path: str | Path | None, root: Path, text: str | list[str]
+) -> Iterator[Origin | None]:
     """Looks up what `--ckpt_path` names, or what a command has that names none.
 
     Args:

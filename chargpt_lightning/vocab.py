@@ -58,13 +58,14 @@ class CharVocab:
         """
         return torch.from_numpy(self.encode_chunk(text, 0, name).astype(np.int64))
 
-    def encode_chunk(self, chunk: str, start: int, name: str) -> np.ndarray:
+    def encode_chunk(self, chunk: str, start: int, name: str, source: str = "") -> np.ndarray:
         """Looks up every character of a part of a text.
 
         Args:
             chunk: The part.
             start: Where in the text it starts.
             name: What the text is called in the error.
+            source: Where the text lies, for the error.
 
         Returns:
             Ids (len(chunk),), of the vocabulary's own type.
@@ -76,8 +77,9 @@ class CharVocab:
         unknown = ids < 0
         if unknown.any():
             place = int(unknown.argmax())
+            of_source = f" of {source}" if source else ""
             raise ConfigError(
-                f"{name} ({chunk[place]!r} at position {start + place}) must use the {len(self.alphabet)} "
+                f"{name} ({chunk[place]!r} at position {start + place}{of_source}) must use the {len(self.alphabet)} "
                 f"characters of the vocabulary only: {_shortened(self.alphabet)}"
             )
         return ids.astype(self.dtype, copy=False)

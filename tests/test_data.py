@@ -246,7 +246,7 @@ def test_counts_below_one_are_refused(name):
 
 
 def test_a_given_alphabet_refuses_a_text_with_other_characters():
-    with pytest.raises(ConfigError, match=r"data.text \('W' at position 0\) must use the 2 characters"):
+    with pytest.raises(ConfigError, match=r"data.text \('W' at position 0 of verse.txt\) must use the 2 characters"):
         CharDataModule("verse.txt", alphabet="ab").setup("validate")
 
 

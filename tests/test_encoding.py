@@ -157,7 +157,7 @@ def test_a_foreign_character_is_named_with_its_place_in_the_text_and_leaves_no_i
     Path("verse.txt").write_text(VERSE + "ü" + VERSE)
     text = load_corpus("verse.txt")
     facts = text_facts(text)
-    message = rf"data.text \('ü' at position {len(VERSE)}\) must use the 21 characters of the vocabulary only"
+    message = rf"data.text \('ü' at position {len(VERSE)} of verse.txt\) must use the 21 characters of the vocabulary"
     with pytest.raises(ConfigError, match=message):
         text_ids(text, facts, CharVocab.of(VERSE))
     assert set(in_cache()) == {".json"}

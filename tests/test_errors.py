@@ -136,7 +136,9 @@ def test_a_checkpoint_that_is_none_is_refused(run, tiny_run, damage):
 def test_a_text_with_characters_that_the_checkpoint_lacks_is_refused(run, tiny_run):
     Path("other.txt").write_text("0123456789" * 100)
     message = refused(run, "validate", "--data.text", "other.txt")
-    assert message.startswith("data.text ('0' at position 0) must use the 21 characters of the vocabulary only")
+    assert message.startswith(
+        "data.text ('0' at position 0 of other.txt) must use the 21 characters of the vocabulary only"
+    )
 
 
 def test_a_subcommand_is_needed(run):

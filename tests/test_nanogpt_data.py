@@ -227,7 +227,7 @@ def test_a_file_and_a_folder_are_never_taken_for_each_other():
 def test_an_alphabet_that_is_given_comes_before_the_folders():
     prepare("nano", "abab" * 50)
     assert ids(CharDataModule("nano", alphabet="bca"))[:4] == [2, 0, 2, 0]
-    with pytest.raises(ConfigError, match=r"data.text \('b' at position 1\) must use the 1 characters"):
+    with pytest.raises(ConfigError, match=r"data.text \('b' at position 1 of nano\) must use the 1 characters"):
         _ = CharDataModule("nano", alphabet="a").ids
 
 

@@ -1,0 +1,34 @@
+"""Paths and patterns of files: which files they name."""
+
+from glob import escape, glob
+from pathlib import Path
+
+from chargpt_lightning.errors import ConfigError
+
+
+def is_pattern(source: str) -> bool:
+    """Whether it names files by what they match; a path that exists is no pattern, whatever signs it has."""
+    return any(sign in source for sign in "*?[") and not Path(source).expanduser().exists()
+
+
+def matching_files(pattern: str) -> list[Path]:
+    """The files that match, sorted by path; `**` stands for any folders.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    try:
+        # Path.glob takes no absolute pattern, and hidden files, which a shell does not.
+        matches = set(glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
+    except ValueError:  # a NUL in it
+        matches = set()
+    files = [path for path in map(Path, sorted(matches)) if path.is_file()]
+    if not files:
+        raise ConfigError(f"data.text ({pattern}) must be a file, or match at least one, but there is none")
+    return files
+
+
+def absolute(source: str) -> str:
+    """The path or pattern that means in any directory what this one means here."""
+    here = str(Path.cwd())
+    return str(Path(escape(here) if is_pattern(source) else here, Path(source).expanduser()))
