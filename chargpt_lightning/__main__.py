@@ -1,5 +1,6 @@
 """`python -m chargpt_lightning`: what the process says, and its exit code."""
 
+import io
 import logging
 import os
 import re
@@ -29,6 +30,7 @@ def main(args: list[str] | None = None) -> None:
         SystemExit: With 1 after a setting, an input or a disk that cannot work, with 2 after a flag that cannot be
             read; one line on stderr says which. With 130 after Ctrl-C, with 143 after SIGTERM.
     """
+    _speak_utf8()
     _set_up_messages()
     keep_freed_memory()
     try:
@@ -66,6 +68,13 @@ def _fail(error: Exception, exit_code: int) -> NoReturn:
     message = re.sub(r"Subtypes: .* Errors: ", "", message)  # jsonargparse says twice what a value may be
     print("error:", message, file=sys.stderr)
     sys.exit(exit_code)
+
+
+def _speak_utf8() -> None:
+    """Writes UTF-8 whatever the locale says, with the error handlers of Python's own UTF-8 mode."""
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook has others
+            stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 class _Stderr(logging.Handler):

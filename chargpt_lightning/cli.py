@@ -92,8 +92,8 @@ class CharCLI(LightningCLI):
         parser.add_class_arguments(SampleConfig, "sample")
         parser.link_arguments("model.block_size", "data.block_size")
         parser.link_arguments("data.alphabet", "model.alphabet", apply_on="instantiate")
-        parser.link_arguments("sample.prompt", "data.prompt")
-        parser.link_arguments("sample.num_samples", "data.num_samples")
+        for name in ("prompt", "num_samples", "unknown"):
+            parser.link_arguments(f"sample.{name}", f"data.{name}")
         for group in ("data", "model"):
             parser.link_arguments("seed_everything", f"{group}.seed", compute_fn=int)
 

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from chargpt_lightning.corpus import Corpus, brief, load_corpus
 from chargpt_lightning.encoding import TextFacts, text_facts, text_ids
 from chargpt_lightning.errors import ConfigError, require_at_least_one
-from chargpt_lightning.reading import read_utf8
-from chargpt_lightning.vocab import CharVocab
+from chargpt_lightning.prompts import encode_prompt, read_prompt
+from chargpt_lightning.vocab import CharVocab, Unknown
 from chargpt_lightning.windows import Batch, MappedIds, WindowBatches, cut_from_tensor, eval_offsets, train_offsets
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class CharDataModule(L.LightningDataModule):
         prompt: What samples continue; `FILE:name` takes it from a file.
         num_samples: Number of samples that `predict` draws.
         seed: Which windows are drawn.
+        unknown: Whether characters of the prompt that the alphabet has not are refused or skipped.
 
     Raises:
         ConfigError: If a count is below 1; when the text is first needed, if it cannot be had, has another SHA-256,
@@ -66,6 +67,7 @@ class CharDataModule(L.LightningDataModule):
         prompt: str = "\n",
         num_samples: int = 10,
         seed: int = 1337,
+        unknown: Unknown = "refuse",
     ) -> None:
         super().__init__()
         require_at_least_one(
@@ -82,6 +84,7 @@ class CharDataModule(L.LightningDataModule):
         self.prompt = prompt
         self.num_samples = num_samples
         self.seed = seed
+        self.unknown = unknown
         self._alphabet = alphabet
 
     @cached_property
@@ -185,7 +188,7 @@ class CharDataModule(L.LightningDataModule):
     @cached_property
     def prompt_ids(self) -> Tensor:
         """The ids of the prompt (T,)."""
-        return self.vocab.encode(_read_prompt(self.prompt), name="prompt")
+        return encode_prompt(read_prompt(self.prompt), self.vocab, self.unknown)
 
     def _eval_loader(self, split: range, limit: int | None) -> DataLoader[Batch]:
         windows = (len(split) - 1) // self.block_size
@@ -216,10 +219,3 @@ class CharDataModule(L.LightningDataModule):
 
     def _batches_done(self) -> int:
         return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches
-
-
-def _read_prompt(prompt: str) -> str:
-    """The prompt itself, or the text of the file that `FILE:name` names."""
-    if prompt.startswith("FILE:"):
-        return read_utf8(Path(prompt.removeprefix("FILE:")), name="prompt")
-    return prompt

@@ -25,9 +25,10 @@ from chargpt_lightning.gpt import GPT
 from chargpt_lightning.modern import ModernGPT
 from chargpt_lightning.network import GPTConfig
 from chargpt_lightning.optimizers import OptimizerConfig, OptimizerName
+from chargpt_lightning.prompts import encode_prompt
 from chargpt_lightning.sampling import SampleConfig, derived_seed, generate
 from chargpt_lightning.schedule import Decay
-from chargpt_lightning.vocab import CharVocab
+from chargpt_lightning.vocab import CharVocab, Unknown
 
 NETWORKS: dict[str, type[GPT | ModernGPT]] = {"gpt2": GPT, "modern": ModernGPT}
 
@@ -142,24 +143,25 @@ class CharGPT(L.LightningModule):
         top_k: int | None = 200,
         top_p: float | None = None,
         seed: int = 1337,
+        unknown: Unknown = "refuse",
     ) -> str:
         """Continues a prompt, as the first sample of `predict` does; returns it with its continuation.
 
         The arguments are those of SampleConfig.
 
         Raises:
-            ConfigError: If a number is out of its range, or the prompt is empty or not of the alphabet.
+            ConfigError: If a number is out of its range, or the prompt is empty, or not of the alphabet.
         """
-        config = SampleConfig(prompt, 1, max_new_tokens, temperature, top_k, top_p, seed)
+        config = SampleConfig(prompt, 1, max_new_tokens, temperature, top_k, top_p, seed, unknown)
         vocab = CharVocab(self.hparams["alphabet"])
-        ids = vocab.encode(prompt, name="prompt").to(self.device)
+        ids = encode_prompt(prompt, vocab, unknown).to(self.device)
         training = self.training
         self.eval()
         try:
             drawn = torch.cat(list(generate(self.gpt, ids, [0], config)))
         finally:
             self.train(training)
-        return prompt + vocab.decode(drawn)
+        return vocab.decode(ids) + vocab.decode(drawn)
 
     def setup(self, stage: str) -> None:
         """Compiles the network in place, which leaves the names in a checkpoint as they are."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chargpt_lightning.errors import ConfigError, require_at_least_one
+from chargpt_lightning.vocab import Unknown
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class SampleConfig:
         top_k: Draw from the k likeliest characters only; null draws from all.
         top_p: Draw from the fewest characters that have this probability together; null draws from all.
         seed: Sample n depends on this and n only.
+        unknown: Whether a prompt's characters that the vocabulary has not are refused, or skipped and named.
 
     Raises:
         ConfigError: If a number is out of its range.
@@ -39,6 +41,7 @@ class SampleConfig:
     top_k: int | None = 200
     top_p: float | None = None
     seed: int = 1337
+    unknown: Unknown = "refuse"
 
     def __post_init__(self) -> None:
         require_at_least_one(num_samples=self.num_samples, max_new_tokens=self.max_new_tokens, top_k=self.top_k)

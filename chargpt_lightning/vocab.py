@@ -2,13 +2,15 @@
 
 import sys
 from reprlib import Repr
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from chargpt_lightning.errors import ConfigError
+
+Unknown = Literal["refuse", "skip"]  # what becomes of characters that are not in the alphabet
 
 _CODE_POINT = np.dtype("<u4")  # what the codec utf-32-le writes for a character
 
@@ -80,19 +82,27 @@ class CharVocab:
             of_source = f" of {source}" if source else ""
             raise ConfigError(
                 f"{name} ({chunk[place]!r} at position {start + place}{of_source}) must use the {len(self.alphabet)} "
-                f"characters of the vocabulary only: {_shortened(self.alphabet)}"
+                f"characters of the vocabulary only: {shortened(self.alphabet)}"
             )
         return ids.astype(self.dtype, copy=False)
+
+    def sift(self, text: str) -> tuple[str, str]:
+        """The characters of a text that are in the alphabet, and those that are not, each as often as they occur."""
+        alphabet = set(self.alphabet)
+        known = "".join(character for character in text if character in alphabet)
+        unknown = "".join(character for character in text if character not in alphabet)
+        return known, unknown
 
     def decode(self, ids: Tensor) -> str:
         """The text of ids (T,)."""
         return self._characters[ids.cpu().numpy()].tobytes().decode("utf-32-le")
 
 
-def _shortened(alphabet: str) -> str:
+def shortened(text: str) -> str:
+    """A text for a line: in quotes, escaped, and cut in the middle if it is long."""
     shortener = Repr()
     shortener.maxstring = 200
-    return shortener.repr(alphabet)
+    return shortener.repr(text)
 
 
 def code_points(text: str) -> np.ndarray:
