@@ -1,6 +1,7 @@
 """`python -m chargpt_lightning`: what the process says, and its exit code."""
 
 import io
+import locale
 import logging
 import os
 import re
@@ -35,7 +36,7 @@ def main(args: list[str] | None = None) -> None:
     keep_freed_memory()
     try:
         with stop_on_signals():
-            _run(sys.argv[1:] if args is None else args)
+            _run([_as_typed(arg) for arg in sys.argv[1:]] if args is None else args)
     except Stopped as stop:  # of several devices the first speaks for all
         sys.exit(stop.exit_code if _is_first_device() else 0)
     except ArgumentError as error:
@@ -47,6 +48,9 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:
         _fail(error, exit_code=1)
+    except UnicodeError as error:
+        encoding = locale.getencoding()
+        _fail(f"a name or a file of settings must be in the locale's encoding ({encoding}), but: {error}", exit_code=1)
 
 
 def _run(args: list[str]) -> None:
@@ -63,11 +67,19 @@ def _is_first_device() -> bool:
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
-def _fail(error: Exception, exit_code: int) -> NoReturn:
+def _fail(error: Exception | str, exit_code: int) -> NoReturn:
     message = " ".join(str(error).split())
     message = re.sub(r"Subtypes: .* Errors: ", "", message)  # jsonargparse says twice what a value may be
     print("error:", message, file=sys.stderr)
     sys.exit(exit_code)
+
+
+def _as_typed(arg: str) -> str:
+    """An argument in UTF-8, also where the locale knows nothing but ASCII and hands on other bytes as surrogates."""
+    try:
+        return arg.encode("ascii", "surrogateescape").decode()
+    except UnicodeError:
+        return arg
 
 
 def _speak_utf8() -> None:

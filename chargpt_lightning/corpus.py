@@ -112,7 +112,7 @@ def _load_one(source: str) -> Corpus:
     if source == "auto":
         return _load_shakespeare()
     path = Path(source).expanduser()
-    return _folder(path) if path.is_dir() else _whole(str(path.absolute()), _file(path))
+    return _folder(path) if path.is_dir() else _whole(absolute(source), _file(path))
 
 
 def _whole(name: str, part: Part) -> Corpus:
@@ -122,7 +122,7 @@ def _whole(name: str, part: Part) -> Corpus:
 def _folder(path: Path) -> Corpus:
     folder = open_folder(path)
     part, border = Part(str(path), folder.raw_chunks, folder.chunks), folder.ids["train.bin"]
-    return Corpus(str(path.absolute()), f"data.text ({path})", [part], folder.alphabet, border)
+    return Corpus(absolute(str(path)), f"data.text ({path})", [part], folder.alphabet, border)
 
 
 def _load_shakespeare() -> Corpus:

@@ -29,6 +29,17 @@ def matching_files(pattern: str) -> list[Path]:
 
 
 def absolute(source: str) -> str:
-    """The path or pattern that means in any directory what this one means here."""
+    """The path or pattern that means in any directory what this one means here.
+
+    Raises:
+        ConfigError: If it is no text that can be kept, because its bytes are not of the locale's encoding.
+    """
     here = str(Path.cwd())
-    return str(Path(escape(here) if is_pattern(source) else here, Path(source).expanduser()))
+    found = str(Path(escape(here) if is_pattern(source) else here, Path(source).expanduser()))
+    try:
+        found.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"data.text ({found}) must be a path in UTF-8, in a locale of UTF-8 (LC_ALL=C.UTF-8), to be kept for later"
+        ) from error
+    return found

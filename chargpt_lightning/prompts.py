@@ -21,10 +21,7 @@ def read_prompt(prompt: str) -> str:
     """
     if prompt.startswith("FILE:"):
         return read_utf8(Path(prompt.removeprefix("FILE:")), name="prompt")
-    try:  # where the locale knows ASCII only, other bytes arrive as surrogates
-        return prompt.encode("ascii", "surrogateescape").decode()
-    except UnicodeError:
-        return prompt
+    return prompt
 
 
 def encode_prompt(prompt: str, vocab: CharVocab, unknown: Unknown) -> Tensor:

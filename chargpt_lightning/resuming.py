@@ -56,7 +56,8 @@ class Origin:
             return f"--config={self.run / 'config.yaml'}"
         model = {name: value for name, value in self.facts.hparams.items() if name not in LINKED}
         data = {"text": self.facts.text, "sha256": self.facts.sha256}
-        return "--config=" + json.dumps({"model": model, "data": data}, ensure_ascii=False)  # YAML has other escapes
+        settings = json.dumps({"model": model, "data": data}, ensure_ascii=False)
+        return "--config=" + settings.encode("ascii", "backslashreplace").decode()  # YAML's escapes, not JSON's
 
     def complete(self, config: Namespace) -> None:
         """Sets what only the checkpoint knows.

@@ -257,6 +257,11 @@ def test_samples_get_the_prompts_ids_and_need_no_text():
     assert [(samples, ids.tolist()) for samples, ids in data.predict_dataloader()] == [([0, 1], [2, 0, 1])]
 
 
+def test_a_prompt_may_leave_out_what_is_unknown():
+    data = CharDataModule(alphabet="abc", prompt="xcaxb", unknown="skip", num_samples=1)
+    assert [ids.tolist() for _, ids in data.predict_dataloader()] == [[2, 0, 1]]
+
+
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
