@@ -1,5 +1,6 @@
 """`python -m chargpt_lightning`: what the process says, and its exit code."""
 
+import errno
 import io
 import locale
 import logging
@@ -43,11 +44,11 @@ def main(args: list[str] | None = None) -> None:
         _fail(error, exit_code=2)
     except (ConfigError, MisconfigurationException) as error:
         _fail(error, exit_code=1)
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+    except OSError as error:
+        if not _reader_has_gone(error):
+            _fail(error, exit_code=1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        _fail(error, exit_code=1)
     except UnicodeError as error:
         encoding = locale.getencoding()
         _fail(f"a name or a file of settings must be in the locale's encoding ({encoding}), but: {error}", exit_code=1)
@@ -61,6 +62,12 @@ def _run(args: list[str]) -> None:
     make_parser, tool = TOOLS[name]
     given = make_parser(f"{called_as()} {name}").parse_args(args[1:])
     tool(**vars(given))
+
+
+def _reader_has_gone(error: OSError) -> bool:
+    """Whether what reads our stdout, `head` for one, has seen enough; on Windows that is EINVAL, of no file."""
+    on_windows = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
+    return on_windows or isinstance(error, BrokenPipeError)
 
 
 def _is_first_device() -> bool:

@@ -1,7 +1,6 @@
 """What watches a run: the progress line, a line per evaluation, the summary, samples as they come."""
 
 import logging
-import os
 import shlex
 import sys
 import time
@@ -13,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from chargpt_lightning.keeping import best_checkpoint
+from chargpt_lightning.runs import from_here
 from chargpt_lightning.vocab import CharVocab
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Report(Callback):
         checkpoint = best_checkpoint(trainer)
         if self._val_losses and checkpoint:
             best_step = min(self._val_losses, key=self._val_losses.__getitem__)
-            path = os.path.relpath(checkpoint)
+            path = from_here(checkpoint).as_posix()  # which every shell takes
             log.info("best val loss %.4f at step %d: %s", self._val_losses[best_step], best_step, path)
             log.info("sample from it: python -m chargpt_lightning predict --ckpt_path %s", shlex.quote(path))
 

@@ -1,6 +1,7 @@
 """Checkpoints: written whole, read without running any code in them."""
 
 import io
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ def load_safely(path: Path) -> Any:
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file, but there is none")
     try:
         if _is_whole(path):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            mapped = sys.platform != "win32"  # where nobody could replace the file as long as its content is of use
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception:  # what a damaged file raises depends on where it is damaged
         pass
     raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file that is whole and holds no code")

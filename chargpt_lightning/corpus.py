@@ -1,6 +1,7 @@
 """Where the text comes from: files, a folder of nanoGPT's, Tiny Shakespeare (downloaded once), the packaged plays."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -100,7 +101,8 @@ def brief(names: str | list[str]) -> str:
 
 def cache_directory() -> Path:
     """Where the user's caches lie: below XDG_CACHE_HOME, or where the system has them."""
-    return Path(pooch.os_cache("chargpt_lightning"))
+    place = os.environ.get("XDG_CACHE_HOME")  # which pooch heeds on Linux only
+    return Path(place, "chargpt_lightning") if place else Path(pooch.os_cache("chargpt_lightning"))
 
 
 def _load_one(source: str) -> Corpus:

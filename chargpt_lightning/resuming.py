@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from reprlib import repr  # cuts a long alphabet short
 from typing import Any
 
 import lightning as L
+import yaml  # type: ignore[import-untyped]
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.cli import SaveConfigCallback
@@ -20,7 +20,7 @@ from chargpt_lightning.checkpoints import CheckpointFacts, facts_of, read_checkp
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
 from chargpt_lightning.foreign import as_ours
-from chargpt_lightning.runs import newest_checkpoint
+from chargpt_lightning.runs import from_here, newest_checkpoint
 from chargpt_lightning.toolbox import without
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
     """The run that a checkpoint lies in, or beside if SLURM's signal made it."""
     directory = checkpoint.absolute().parent
     run = directory.parent if directory.name == "checkpoints" else directory / facts.run
-    return Path(os.path.relpath(run)) if facts.run and (run / "config.yaml").is_file() else None
+    return from_here(run) if facts.run and (run / "config.yaml").is_file() else None
 
 
 def _requeued_checkpoint(root: Path) -> Path | None:
@@ -174,4 +174,6 @@ class SaveConfig(SaveConfigCallback):
         config.model.learning_rate = pl_module.hparams["learning_rate"]
         config.trainer.callbacks = without(config.trainer.callbacks, "LearningRateFinder")
         text = self.parser.dump(config, skip_none=False)
+        if not text.isascii():  # jsonargparse would read it in the system's encoding
+            text = yaml.safe_dump(yaml.safe_load(text), sort_keys=False)
         write_whole(Path(trainer.loggers[0].save_dir or "", "config.yaml"), text.encode())

@@ -1,5 +1,6 @@
 """Where runs lie on disk: one directory a run, written by one process at a time."""
 
+import os
 import tempfile
 from itertools import count
 from pathlib import Path
@@ -55,10 +56,18 @@ def lock_directory(run: Path) -> FileLock:
 
 
 def release_directory(run: Path) -> None:
-    """Takes away a directory that holds nothing but its lock."""
-    if [path.name for path in run.iterdir()] == [LOCK]:
-        (run / LOCK).unlink()
+    """Takes away a directory that holds nothing, or nothing but its lock, which on Windows goes when it is released."""
+    if {path.name for path in run.iterdir()} <= {LOCK}:
+        (run / LOCK).unlink(missing_ok=True)
         run.rmdir()
+
+
+def from_here(path: str | Path) -> Path:
+    """A path as it is from the working directory, or itself where none leads there: to another drive of Windows."""
+    try:
+        return Path(os.path.relpath(path))
+    except ValueError:
+        return Path(path)
 
 
 def newest_checkpoint(root: Path, name: str) -> Path:

@@ -4,8 +4,10 @@ import logging
 import os
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -16,6 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.keeping import last_checkpoint, save_now
+from chargpt_lightning.runs import from_here
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class StopSafely(Checkpoint):
     def __init__(self) -> None:
         self._asked = 0  # the signal
         self._speaks = False
-        self._requeue: Any = None  # Lightning's handler of SLURM's signal
+        self._requeue: Any = None  # what Lightning does on SLURM's signal
         self._requeue_asked = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -97,8 +100,10 @@ class StopSafely(Checkpoint):
         self._speaks = trainer.is_global_zero
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._stop_soon)
-        if self._requeue is None and SLURMEnvironment.detect() and callable(signal.getsignal(signal.SIGUSR1)):
-            self._requeue = signal.signal(signal.SIGUSR1, self._requeue_soon)
+        if sys.platform != "win32" and self._requeue is None and SLURMEnvironment.detect():
+            if callable(requeue := signal.getsignal(signal.SIGUSR1)):
+                signal.signal(signal.SIGUSR1, self._requeue_soon)
+                self._requeue = partial(requeue, signal.SIGUSR1, None)
 
     def _stop_soon(self, signum: int, frame: FrameType | None) -> None:
         if self._asked == signum == signal.SIGINT:
@@ -122,7 +127,7 @@ class StopSafely(Checkpoint):
         signum, requeue = self._agree(trainer)
         if requeue:
             self._requeue_asked = False
-            self._requeue(signal.SIGUSR1, None)
+            self._requeue()
         if signum:
             _stop(trainer, saved, SHELLS_BASE + signum)
         if trainer.should_stop and not saved:
@@ -148,5 +153,5 @@ def _stop(trainer: L.Trainer, saved: bool, exit_code: int) -> NoReturn:
         save_now(trainer)
     log.info("stopped at step %d", trainer.global_step)
     if path := last_checkpoint(trainer):
-        log.info("resume: python -m chargpt_lightning fit --ckpt_path %s", shlex.quote(os.path.relpath(path)))
+        log.info("resume: python -m chargpt_lightning fit --ckpt_path %s", shlex.quote(from_here(path).as_posix()))
     raise Stopped(exit_code)

@@ -137,7 +137,7 @@ def run_held(trainer: L.Trainer, step: int) -> Iterator[None]:
         raise ConfigError(f"{error}; the last good checkpoint: {last_checkpoint(trainer)}") from error
     except BaseException:
         if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+            trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has one way only
         raise
     finally:
         if history is not None:

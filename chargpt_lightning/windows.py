@@ -1,6 +1,7 @@
 """Windows of a text: where those of each batch start, as pure functions, and the cutting."""
 
 import mmap
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import count, islice
@@ -116,7 +117,7 @@ class MappedIds:
     def cut(self, offsets: np.ndarray, length: int) -> Tensor:
         """The windows that start at offsets (B,): ids (B, length), int64."""
         ids = np.frombuffer(self.mapping, self.dtype)[offsets[:, None] + np.arange(length)]
-        if hasattr(mmap, "MADV_DONTNEED"):  # Windows takes pages back by itself
+        if sys.platform != "win32":  # which takes pages back by itself
             self.mapping.madvise(mmap.MADV_DONTNEED)
         return torch.from_numpy(ids).long()
 
