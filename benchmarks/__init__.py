@@ -1,1 +1,1 @@
-"""Measures the package beside its rivals on this machine: `python -m benchmarks`."""
+"""Measures the package beside its rivals on this machine, Linux or macOS: `python -m benchmarks`."""

@@ -43,7 +43,7 @@ def main() -> None:
             sections[name] = SECTIONS[name](bench)
             if options.out:  # after each section, for a long run may be broken off
                 figures = {section: [asdict(row) for row in rows] for section, rows in sections.items()}
-                options.out.write_text(json.dumps(report | {"sections": figures}, indent=2))
+                options.out.write_text(json.dumps(report | {"sections": figures}, indent=2), encoding="utf-8")
     print(table(sections))
 
 

@@ -146,7 +146,7 @@ CHANGES = {
 def measure(text: str, change: str, seed: int, steps: int, batch_size: int) -> Figures:
     """Trains a changed network; gives its exact val loss."""
     keep_freed_memory()
-    recipe = yaml.safe_load((ROOT / "configs/shakespeare_char_fast.yaml").read_text())["model"]
+    recipe = yaml.safe_load((ROOT / "configs/shakespeare_char_fast.yaml").read_text(encoding="utf-8"))["model"]
     L.seed_everything(seed, verbose=False)
     data = CharDataModule(text, batch_size, block_size=recipe["block_size"], seed=seed)
     data.setup("fit")

@@ -36,7 +36,7 @@ class StepClock(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the file."""
-        Path(self.file).write_text(json.dumps(steps_ms(self._stamps_s)))
+        Path(self.file).write_text(json.dumps(steps_ms(self._stamps_s)), encoding="utf-8")
 
 
 def steps_ms(stamps_s: list[float]) -> list[float]:

@@ -44,7 +44,7 @@ def fit(bench: Bench, steps: int, eval_interval: int, *flags: str) -> Figures:
         *("--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(eval_interval)),
         *("--trainer.callbacks", "benchmarks.clock.StepClock", "--trainer.callbacks.file", str(clock), *flags),
     ]
-    return timed(bench, command) | {"step_ms": steady_ms(json.loads(clock.read_text()), eval_interval)}
+    return timed(bench, command) | {"step_ms": steady_ms(json.loads(clock.read_text(encoding="utf-8")), eval_interval)}
 
 
 def nanogpt_train(bench: Bench, steps: int, eval_interval: int) -> Figures:

@@ -64,7 +64,7 @@ def measure(
         "read_mb_per_s": Path(text).stat().st_size / 1e6 / read_s,
         "step_ms": steady_ms(times_ms, eval_interval=steps),
         "step_gflop": gflop,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10),
     }
 
 

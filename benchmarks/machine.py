@@ -41,7 +41,7 @@ def describe() -> dict[str, str | float]:
 
 def _cpu() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    found = re.search(r"model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.exists() else None
     return found[1] if found else platform.processor()
 
 
