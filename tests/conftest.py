@@ -3,9 +3,11 @@
 import csv
 import os
 import pickle
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,18 @@ TINY = [
 FAST = ["--model.architecture", "modern", "--model.optimizer", "muon", "--model.lr_decay", "linear"]
 
 
+def not_on_windows(reason: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(sys.platform == "win32", reason=f"Windows: {reason}")
+
+
+posix = not_on_windows("no such signals, pipes, limits and rights")
+compiles = not_on_windows("torch.compile takes Visual C++ set up in the shell")
+several_devices = not_on_windows("torch starts no several devices, its torchrun and TCPStore lack libuv")
+
+
 @dataclass
 class Result:
-    """What a command left behind."""
+    """What a command left behind; in messages `/` stands between the parts of a path, as everywhere but on Windows."""
 
     code: int
     out: str
@@ -41,7 +52,7 @@ class Result:
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
     """The rows of a run's metrics.csv."""
-    with (run_dir / "metrics.csv").open() as file:
+    with (run_dir / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -86,15 +97,30 @@ def refused(run, *args: str) -> str:
     return said[0].removeprefix("error: ")
 
 
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file grows beyond what the small ones need: a write beyond it is an OSError, as on a full disk."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
     """An empty home, an empty working directory with a text in it, and configs/ where a clone has it."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("HOME", "USERPROFILE"):  # Windows' word for it
+        monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+    monkeypatch.setenv("DISABLE_MPS", "1")  # a Mac's GPU rounds otherwise, and has no float64
     work = tmp_path / "work"
     work.mkdir()
-    (work / "verse.txt").write_text(VERSE * 20)
-    (work / "configs").symlink_to(ROOT / "configs")
+    (work / "verse.txt").write_text(VERSE * 20, encoding="utf-8", newline="\n")
+    shutil.copytree(ROOT / "configs", work / "configs")  # to link them takes rights on Windows
     monkeypatch.chdir(work)
 
 
@@ -119,7 +145,8 @@ def run(capfd, monkeypatch):
         finally:
             os.environ.pop("PL_GLOBAL_SEED", None)
             os.environ.pop("PL_SEED_WORKERS", None)
-        return Result(code, *capfd.readouterr())
+        out, err = capfd.readouterr()
+        return Result(code, out, err.replace(os.sep, "/"))
 
     return run
 
@@ -153,4 +180,4 @@ def during(monkeypatch):
 @pytest.fixture
 def interrupt(during):
     """Presses Ctrl-C within the updates of these numbers."""
-    return lambda *steps: during(*steps, happens=lambda: os.kill(os.getpid(), signal.SIGINT))
+    return lambda *steps: during(*steps, happens=lambda: signal.raise_signal(signal.SIGINT))

@@ -1,6 +1,6 @@
 """A callback for processes of their own: sends one of the devices a signal within an update."""
 
-import os
+import signal
 
 from lightning.pytorch.callbacks import Callback
 
@@ -11,4 +11,4 @@ class StopAt(Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if (trainer.global_step, trainer.global_rank) == (self.step, self.rank):
-            os.kill(os.getpid(), self.signum)
+            signal.raise_signal(self.signum)

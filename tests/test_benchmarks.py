@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+pytest.importorskip("termios", reason="the benchmark runs its contenders at pseudo-terminals")
+
 from benchmarks.clock import WARMUP, steady_ms, steps_ms
 from benchmarks.compilation import pays_from
 from benchmarks.contenders import Bench, fit, nanogpt_train
@@ -51,7 +53,7 @@ def nanogpt(tmp_path) -> Path:
     directory = tmp_path / "nanoGPT"
     directory.mkdir()
     for name, source in NANOGPT.items():
-        (directory / name).write_text(source)
+        (directory / name).write_text(source, encoding="utf-8")
     return directory
 
 
@@ -106,8 +108,8 @@ def test_compiling_pays_once_it_has_saved_what_it_cost():
 
 def test_a_text_grows_by_repetition(tmp_path):
     repeat(Path("verse.txt"), tmp_path / "longer.txt", 3000)
-    verse = Path("verse.txt").read_text()
-    assert (tmp_path / "longer.txt").read_text() == verse * (3000 // len(verse) + 1)
+    verse = Path("verse.txt").read_text(encoding="utf-8")
+    assert (tmp_path / "longer.txt").read_text(encoding="utf-8") == verse * (3000 // len(verse) + 1)
 
 
 def test_nanogpts_log_is_read(tmp_path, nanogpt):
@@ -144,6 +146,6 @@ def measured(tmp_path, *options: str) -> dict:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert result.returncode == 0, result.stderr
-    report = json.loads((tmp_path / "figures.json").read_text())
+    report = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     assert result.stdout.count("\n") == 2 + sum(map(len, report["sections"].values()))
     return report

@@ -62,7 +62,8 @@ def write(name: str, value: object, spelling: str) -> list[str]:
     """The setting as a flag, ours or nanoGPT's, or in a file."""
     if spelling == "file":
         *group, last = name.split(".")
-        Path("broken.yaml").write_text(yaml.safe_dump({group[0]: {last: value}} if group else {last: value}))
+        content = yaml.safe_dump({group[0]: {last: value}} if group else {last: value})
+        Path("broken.yaml").write_text(content, encoding="utf-8")
         return ["--config", "broken.yaml"]
     text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
     return [f"--{NANOGPTS.get(name, name) if spelling == 'nanogpt' else name}={text}"]

@@ -1,5 +1,6 @@
 """What a shell completes, and what the program says of itself."""
 
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -40,10 +41,10 @@ def said(request, monkeypatch, capfd):
 @pytest.fixture
 def complete(said):
     """What bash makes of a command line that ends in these words."""
-    Path("script").write_text(said("--print_completion=shtab-bash"))
+    Path("script").write_text(said("--print_completion=shtab-bash"), encoding="utf-8", newline="\n")
 
     def complete(*words: str) -> list[str]:
-        command = ["bash", "-c", COMPLETE, "bash", "chargpt", *words]
+        command = [shutil.which("bash"), "-c", COMPLETE, "bash", "chargpt", *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
 
     return complete

@@ -28,12 +28,12 @@ def test_a_config_serves_every_subcommand(run, subcommand, config):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_the_decay_ends_with_the_training(config):
-    settings = yaml.safe_load(config.read_text())
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     assert settings["model"]["lr_decay_iters"] == settings["trainer"]["max_steps"]
 
 
 def test_the_modules_defaults_are_the_cpu_recipe(run):
-    config = yaml.safe_load((ROOT / "configs/shakespeare_char.yaml").read_text())
+    config = yaml.safe_load((ROOT / "configs/shakespeare_char.yaml").read_text(encoding="utf-8"))
     defaults = yaml.safe_load(run("fit", "--print_config").out)
     for group in ("model", "data"):
         assert config[group].items() <= defaults[group].items()

@@ -9,6 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from conftest import posix
 
 from chargpt_lightning import reading, tinyshakespeare
 from chargpt_lightning.corpus import Corpus, load_corpus
@@ -22,7 +23,7 @@ def served(tmp_path, monkeypatch):
     """A server on this machine in the place of the real one; gives the file that it serves."""
     folder = tmp_path / "served"
     folder.mkdir()
-    (folder / "input.txt").write_text(TEXT)
+    (folder / "input.txt").write_text(TEXT, encoding="utf-8", newline="\n")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -55,19 +56,19 @@ def cached() -> list[Path]:
 def test_a_file_is_named_by_its_absolute_path():
     found = load_corpus("verse.txt")
     assert found.name == str(Path("verse.txt").absolute())
-    assert text(found) == Path("verse.txt").read_text()
+    assert text(found) == Path("verse.txt").read_text(encoding="utf-8")
 
 
 def test_tiny_shakespeare_is_downloaded_once(served):
     assert text(load_corpus("tinyshakespeare")) == TEXT
     (kept,) = cached()
-    assert kept.read_text() == TEXT
+    assert kept.read_text(encoding="utf-8") == TEXT
     served.unlink()
     assert text(load_corpus("tinyshakespeare")) == TEXT
 
 
 def test_a_wrong_download_is_refused_and_not_kept(served):
-    served.write_text("<html>404</html>")
+    served.write_text("<html>404</html>", encoding="utf-8")
     with pytest.raises(ConfigError, match="the file there has another SHA-256"):
         load_corpus("tinyshakespeare")
     assert cached() == []
@@ -75,7 +76,7 @@ def test_a_wrong_download_is_refused_and_not_kept(served):
 
 def test_a_spoilt_cache_is_downloaded_again(served):
     load_corpus("tinyshakespeare")
-    cached()[0].write_text("half a file")
+    cached()[0].write_text("half a file", encoding="utf-8")
     assert text(load_corpus("tinyshakespeare")) == TEXT
 
 
@@ -114,6 +115,7 @@ def test_a_directory_is_no_text():
         load_corpus(".")
 
 
+@posix
 def test_what_can_be_read_only_once_is_no_text():
     os.mkfifo("pipe")
     with pytest.raises(ConfigError, match=r"data.text \(pipe\) must be a file, because it is read more than once"):

@@ -100,7 +100,7 @@ def test_plot_writes_runs_into_one_picture(run, tiny_run, suffix, start):
 def test_what_cannot_be_drawn_is_said_in_a_line(run, args, message):
     for name, loss in (("empty", ""), ("odd", "x")):
         Path(name).mkdir()
-        Path(name, "metrics.csv").write_text(f"step,val/loss\n1,{loss}\n")
+        Path(name, "metrics.csv").write_text(f"step,val/loss\n1,{loss}\n", encoding="utf-8")
     assert refused(run, "plot", *args) == message
 
 

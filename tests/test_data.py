@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import VERSE
+from conftest import VERSE, not_on_windows
 from lightning.pytorch.trainer.states import TrainerFn
 
 from chargpt_lightning import CharDataModule, data, windows
@@ -26,7 +26,7 @@ LENGTH = 1000
 @pytest.fixture
 def counting():
     """Writes a text whose n-th character tells n, so that a window tells where it was cut."""
-    Path("counting.txt").write_text("".join(chr(0x4E00 + n) for n in range(LENGTH)))
+    Path("counting.txt").write_text("".join(chr(0x4E00 + n) for n in range(LENGTH)), encoding="utf-8")
     return lambda **settings: CharDataModule("counting.txt", **{"batch_size": 4, "block_size": 8} | settings)
 
 
@@ -52,7 +52,7 @@ def digest(batches: Iterable[Batch]) -> str:
 
 def test_batches_are_those_of_the_text_as_one_tensor():
     """The digests are of the code before texts were mapped."""
-    Path("verse.txt").write_text(VERSE * 2000)
+    Path("verse.txt").write_text(VERSE * 2000, encoding="utf-8")
     verses = CharDataModule("verse.txt", eval_iters=3)
     assert digest(islice(verses.train_dataloader(), 50)) == "907097185b35ae13"
     assert [digest(loader) for loader in verses.val_dataloader()] == ["1c2e309a764f43c2", "379a90cf0ff5568f"]
@@ -93,6 +93,7 @@ def test_workers_leave_the_accelerator_alone(counting):
     assert isinstance(batches.train_dataloader().dataset.cut.__self__, MappedIds)
 
 
+@not_on_windows("nothing that is mapped is deleted")
 def test_a_cache_that_is_deleted_takes_nothing_away_from_a_run(counting):
     expected, batches = train_batches(counting(), 3), counting()
     batches.train_dataloader()
@@ -224,7 +225,7 @@ def test_a_longer_evaluation_goes_on_from_the_shorter(counting):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_text_shorter_than_a_window_is_refused(split):
     text, block_size = ("ab" * 20, 36) if split == "train" else ("ab" * 20, 4)
-    Path("short.txt").write_text(text)
+    Path("short.txt").write_text(text, encoding="utf-8")
     with pytest.raises(
         ConfigError, match=rf"its {split} split has \d+ characters, and block_size \({block_size}\) needs"
     ):
@@ -232,7 +233,7 @@ def test_a_text_shorter_than_a_window_is_refused(split):
 
 
 def test_the_shortest_text_that_can_do_does():
-    Path("short.txt").write_text("ab" * 25)
+    Path("short.txt").write_text("ab" * 25, encoding="utf-8")
     data = CharDataModule("short.txt", block_size=4)
     data.setup("fit")
     assert len(next(iter(data.train_dataloader()))[0]) == 12
@@ -251,7 +252,7 @@ def test_a_given_alphabet_refuses_a_text_with_other_characters():
 
 
 def test_samples_get_the_prompts_ids_and_need_no_text():
-    Path("prompt.txt").write_text("cab")
+    Path("prompt.txt").write_text("cab", encoding="utf-8")
     data = CharDataModule("no such file", alphabet="abc", prompt="FILE:prompt.txt", num_samples=2)
     data.setup("predict")
     assert [(samples, ids.tolist()) for samples, ids in data.predict_dataloader()] == [([0, 1], [2, 0, 1])]

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import FAST, ROOT, TINY, VERSE, rows
+from conftest import FAST, ROOT, TINY, VERSE, rows, several_devices
 from test_resume import assert_same_run
+
+pytestmark = several_devices
 
 MODULE = [sys.executable, "-m", "chargpt_lightning"]
 TORCHRUN = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "chargpt_lightning"]
@@ -25,10 +27,10 @@ def settings(monkeypatch):
     """Seventeen windows to evaluate on: with two devices and batches of two, the last batch has one for one device."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    Path("verse.txt").write_text(VERSE * 21)
-    text = (ROOT / "docs" / "devices.md").read_text()
+    Path("verse.txt").write_text(VERSE * 21, encoding="utf-8")
+    text = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
     (sharded,) = re.findall(r"```yaml\n(.*?ModelParallelStrategy.*?)```", text, re.DOTALL)
-    Path("fsdp2.yaml").write_text(sharded)
+    Path("fsdp2.yaml").write_text(sharded, encoding="utf-8")
 
 
 def command(*args: str, start: list[str] = MODULE) -> subprocess.CompletedProcess:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, refused
+from conftest import TINY, posix, refused
 
 CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the accelerator")
 
@@ -57,9 +57,10 @@ CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine ha
         (["--trainer.accelerator", "abacus"], "trainer: You selected an invalid accelerator name"),
         (["--trainer.strategy", "hope"], "trainer: You selected an invalid strategy name"),
         (["--trainer.default_root_dir", "verse.txt"], "trainer.default_root_dir (verse.txt) must be a directory that"),
-        (
+        pytest.param(
             ["--trainer.default_root_dir", "/proc/runs"],
             "trainer.default_root_dir (/proc/runs) must be a directory",
+            marks=posix,
         ),
         (["--ckpt_path", "none.ckpt"], "ckpt_path (none.ckpt) must be a checkpoint file, but there is none"),
         (["--ckpt_path", "last"], "trainer.default_root_dir (runs) must hold a run with a checkpoint"),
@@ -78,12 +79,12 @@ def test_an_unknown_or_abbreviated_flag_is_named(run, flag):
 
 
 def test_an_unknown_key_in_a_file_is_named(run):
-    Path("my.yaml").write_text("model:\n  n_layr: 3\n")
+    Path("my.yaml").write_text("model:\n  n_layr: 3\n", encoding="utf-8")
     assert "n_layr" in refused(run, "fit", "-c", "my.yaml")
 
 
 def test_a_file_that_is_no_yaml_is_refused_in_one_line(run):
-    Path("my.yaml").write_text("model: [1")
+    Path("my.yaml").write_text("model: [1", encoding="utf-8")
     assert refused(run, "fit", "-c", "my.yaml").startswith("Problems parsing config: ")
 
 
@@ -134,7 +135,7 @@ def test_a_checkpoint_that_is_none_is_refused(run, tiny_run, damage):
 
 
 def test_a_text_with_characters_that_the_checkpoint_lacks_is_refused(run, tiny_run):
-    Path("other.txt").write_text("0123456789" * 100)
+    Path("other.txt").write_text("0123456789" * 100, encoding="utf-8")
     message = refused(run, "validate", "--data.text", "other.txt")
     assert message.startswith(
         "data.text ('0' at position 0 of other.txt) must use the 21 characters of the vocabulary only"

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from chargpt_lightning import CharGPT
 
-CASES = json.loads(Path(__file__).with_name("nanogpt_golden.json").read_text())["cases"]
+CASES = json.loads(Path(__file__).with_name("nanogpt_golden.json").read_text(encoding="utf-8"))["cases"]
 
 
 class Recorder(Callback):

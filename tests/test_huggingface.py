@@ -169,6 +169,6 @@ def test_without_transformers_it_is_said_what_to_install(run, tiny_run, monkeypa
 
 
 def test_the_written_config_names_no_ends_of_text_that_are_characters(folder):
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["eos_token_id"] is config["bos_token_id"] is None
     assert config["architectures"] == ["GPT2LMHeadModel"]

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_it_trains_by_a_recipes_name_in_an_empty_directory(site, tmp_path, monke
     assert re.search(r"^step 2: train loss ", fit.stderr, re.MULTILINE)
     run = Path("runs/shakespeare_char/version_0")
     assert (run / "checkpoints" / "best.ckpt").exists()
-    assert str(site) not in (run / "config.yaml").read_text()
+    assert str(site) not in (run / "config.yaml").read_text(encoding="utf-8")
     said = python("-m", "chargpt_lightning", "--version")
     assert re.fullmatch(r"chargpt_lightning \d+\.\d+\.\d+\n", said.stdout)
 
@@ -80,12 +81,13 @@ def mypy(site, tmp_path):
     """Reads a consumer strictly, in an environment that has nothing but the installed package."""
     (tmp_path / "consumer").mkdir()
     venv.create(tmp_path / "env")
-    (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
-    (packages / "site.pth").write_text(str(site))
+    base = dict.fromkeys(("base", "platbase", "installed_base", "installed_platbase"), str(tmp_path / "env"))
+    packages, scripts = (Path(sysconfig.get_path(name, "venv", base)) for name in ("purelib", "scripts"))
+    (packages / "site.pth").write_text(str(site), encoding="utf-8")
 
     def mypy(**kwargs: object) -> str:
-        (tmp_path / "consumer" / "consumer.py").write_text(CONSUMER.format(**kwargs))
-        strict = ["--strict", "--python-executable", tmp_path / "env" / "bin" / "python", "consumer.py"]
+        (tmp_path / "consumer" / "consumer.py").write_text(CONSUMER.format(**kwargs), encoding="utf-8")
+        strict = ["--strict", "--python-executable", scripts / Path(sys.executable).name, "consumer.py"]
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
         return python("-m", "mypy", *strict, cwd=tmp_path / "consumer", env=environment).stdout
 

@@ -134,7 +134,7 @@ def test_a_prompts_unknown_characters_are_refused_and_told_the_way_out(run, tiny
     message = refused(run, "predict", "--sample.prompt", "Wön")
     assert message.startswith("prompt ('ö' at position 1) must use the 21 characters of the vocabulary only: ")
     assert message.endswith("; `--sample.unknown skip` leaves out what is unknown")
-    Path("other.txt").write_text("0" * 1000)
+    Path("other.txt").write_text("0" * 1000, encoding="utf-8")
     assert "sample.unknown" not in refused(run, "validate", "--data.text", "other.txt")
 
 
@@ -147,7 +147,7 @@ def test_a_prompts_unknown_characters_are_skipped_aloud(run, tiny_run):
     assert checkpoint.startswith("checkpoint: ")
     assert said == "prompt: skipped 'éö🙂' (4 in all), which the vocabulary has not"
     assert "skipped" not in run("predict", "--sample.prompt", "When a", *skip).err
-    Path("prompt.txt").write_text("éWhen a")
+    Path("prompt.txt").write_text("éWhen a", encoding="utf-8")
     assert run("predict", "--sample.prompt", "FILE:prompt.txt", *skip).out == plain.out
 
 

@@ -125,13 +125,16 @@ def test_wandb_has_every_figure_and_every_sample(run):
     assert in_wandb() == in_csv()
     (settings,) = [record.run for record in wandb_records() if record.HasField("run")]
     assert (settings.project, settings.display_name) == ("verses", "first")
-    tables = [json.loads(path.read_text()) for path in RUN.glob("wandb/*run-*/files/media/table/sample_*.json")]
+    tables = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in RUN.glob("wandb/*run-*/files/media/table/sample_*.json")
+    ]
     assert sorted(int(step) for table in tables for step, _ in table["data"]) == [0, 2, 4, 5]
     assert not Path("wandb").exists()
 
 
 def test_both_come_from_three_lines_of_yaml_each_with_the_runs_own_name(run):
-    Path("both.yaml").write_text(BOTH)
+    Path("both.yaml").write_text(BOTH, encoding="utf-8")
     assert run(*TINY, "--config", "both.yaml").code == 0
     wandb.finish()
     assert in_tensorboard() == in_wandb() == in_csv()
@@ -140,7 +143,7 @@ def test_both_come_from_three_lines_of_yaml_each_with_the_runs_own_name(run):
 
 
 def test_a_run_that_crashed_and_goes_on_is_one_run_to_both(run, during):
-    Path("both.yaml").write_text(BOTH)
+    Path("both.yaml").write_text(BOTH, encoding="utf-8")
     assert run(*TINY).code == 0
 
     def crash():

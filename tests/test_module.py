@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from conftest import compiles
 from lightning.pytorch.callbacks import Callback
 from torch.nn import functional as F
 
@@ -116,7 +117,7 @@ def test_the_logged_figures_are_those_of_the_whole_split():
     data = CharDataModule("verse.txt", batch_size=3, block_size=8)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     (figures,) = trainer.validate(module, datamodule=data, verbose=False)
-    val = data.vocab.encode(Path("verse.txt").read_text())[data.splits[1].start :]
+    val = data.vocab.encode(Path("verse.txt").read_text(encoding="utf-8"))[data.splits[1].start :]
     windows = (len(val) - 1) // 8
     ids, targets = val[: windows * 8].view(-1, 8), val[1 : windows * 8 + 1].view(-1, 8)
     with torch.no_grad():
@@ -126,6 +127,7 @@ def test_the_logged_figures_are_those_of_the_whole_split():
     assert figures["val/characters"] == windows * 8
 
 
+@compiles
 @pytest.mark.parametrize("network", [{}, FAST], ids=["gpt2", "fast"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("bf16-mixed", 2e-3)])
 def test_compilation_changes_neither_names_nor_figures(precision, tolerance, network):

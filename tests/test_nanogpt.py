@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, VERSE, prepare
@@ -113,7 +114,7 @@ def test_on_a_cpu_nanogpt_computes_in_float32_unless_told_otherwise():
 @pytest.mark.parametrize("name", ["shakespeare_char", "mine"])
 def test_a_dataset_that_nanogpt_prepared_is_its_folder(name):
     prepare(f"data/{name}", VERSE)
-    assert translate(["fit", f"--dataset={name}"]) == ["fit", f"--data.text=data/{name}"]
+    assert translate(["fit", f"--dataset={name}"]) == ["fit", f"--data.text={Path('data', name)}"]
 
 
 def test_a_folder_of_tokens_is_no_dataset():
@@ -171,7 +172,9 @@ def test_where_both_spellings_are_given_ours_counts(run):
 
 
 def test_the_readme_lists_every_flag_with_our_spelling():
-    rows = re.findall(r"^\| `--(\w+)` \| (.+?) \|$", (ROOT / "docs" / "nanogpt.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `--(\w+)` \| (.+?) \|$", (ROOT / "docs" / "nanogpt.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     table = dict(rows)
     assert set(table) == set(RENAMED) | set(OTHERS)
     for flag, ours in RENAMED.items():

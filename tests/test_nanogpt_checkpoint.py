@@ -187,7 +187,7 @@ def test_without_an_optimizer_that_fits_only_the_weights_are_taken(run):
     path = lay_out(content)
     result = run("fit", "--ckpt_path", str(path), "--trainer.max_steps", "2", "--model.optimizer", "muon")
     assert result.code == 0, result.err
-    assert f"starting at step 0 with the weights of {path}, which holds no optimizer's state" in result.err
+    assert f"starting at step 0 with the weights of {path.as_posix()}, which holds no optimizer's state" in result.err
     assert rows(Path("runs/version_0"))[0]["step"] == "0"
 
 
@@ -214,7 +214,7 @@ def test_an_alphabet_that_is_nowhere_or_another_is_said(run):
     path = lay_out(NanoGPT().train(STEPS).content(), with_meta=False)
     message = refused(run, "validate", "--ckpt_path", str(path))
     assert message == (
-        f"ckpt_path ({path}) must come with its alphabet, a meta.pkl beside it or in data/verse; "
+        f"ckpt_path ({path.as_posix()}) must come with its alphabet, a meta.pkl beside it or in data/verse; "
         "or --data.text names nanoGPT's data folder"
     )
     (path.parent / "meta.pkl").write_bytes(pickle.dumps(meta("ab")))
@@ -237,7 +237,7 @@ def test_an_alphabet_that_is_nowhere_or_another_is_said(run):
 def test_an_incomplete_checkpoint_is_said(run, part, value):
     path = lay_out(NanoGPT().content() | {part: value})
     assert refused(run, "validate", "--ckpt_path", str(path)) == (
-        f"ckpt_path ({path}) must hold model, model_args and iter_num, as nanoGPT writes them"
+        f"ckpt_path ({path.as_posix()}) must hold model, model_args and iter_num, as nanoGPT writes them"
     )
 
 

@@ -45,7 +45,8 @@ def test_the_choice_is_said_and_kept_with_the_run(run, cpu_with):
     cpu_with("avx512_bf16")
     said = run(*UNSAID).err
     assert "precision: bf16-mixed is the fastest here; --trainer.precision takes another\n" in said
-    assert yaml.safe_load(Path("runs/version_0/config.yaml").read_text())["trainer"]["precision"] == "bf16-mixed"
+    config = yaml.safe_load(Path("runs/version_0/config.yaml").read_bytes())
+    assert config["trainer"]["precision"] == "bf16-mixed"
     cpu_with()
     resumed = run("fit", "--ckpt_path", "last", "--trainer.max_steps", "6").err
     assert "on cpu in bf16-mixed" in resumed

@@ -88,7 +88,7 @@ def test_lightnings_own_callbacks_and_loggers_work_with_it():
     own.fit(model, data)
     (figures,) = own.validate(model, data, verbose=False)
     assert figures["val/loss"] == pytest.approx(best.best_model_score.item(), abs=0.1)
-    assert "train/loss" in Path("lightning_logs/version_0/metrics.csv").read_text()
+    assert "train/loss" in Path("lightning_logs/version_0/metrics.csv").read_text(encoding="utf-8")
     other = trainer(max_steps=8)
     other.fit(model, data, ckpt_path="kept/best.ckpt")
     assert other.global_step == 8
@@ -105,7 +105,7 @@ def test_data_of_ones_own_trains_it_and_its_checkpoint_is_taken_by_the_command_l
     own.save_checkpoint("own.ckpt", weights_only=False)
     result = run("predict", "--ckpt_path", "own.ckpt", "--sample.prompt", "a", "--num_samples=1", "--max_new_tokens=9")
     assert result.out == CharGPT.load_from_checkpoint("own.ckpt").sample("a", 9) + "\n"
-    Path("abc.txt").write_text("abcabcbca" * 30)
+    Path("abc.txt").write_text("abcabcbca" * 30, encoding="utf-8")
     result = run("validate", "--ckpt_path", "own.ckpt", "--data.text", "abc.txt")
     assert result.code == 0, result.err
 

@@ -36,7 +36,7 @@ def test_a_recipe_by_name_is_its_file(run, name):
 
 
 def test_flags_of_either_spelling_and_a_file_stand_above_a_recipe(run):
-    Path("my.yaml").write_text("model:\n  n_head: 2\n")
+    Path("my.yaml").write_text("model:\n  n_head: 2\n", encoding="utf-8")
     args = ["--n_layer=3", "--model.n_embd", "32", "-c", "shakespeare_char", "-c", "my.yaml", "--print_config"]
     config = yaml.safe_load(run("fit", *args).out)
     model = config["model"]
@@ -48,7 +48,7 @@ def test_a_run_keeps_nothing_of_how_its_recipe_was_named(run):
     for config in ("shakespeare_char", str(ROOT / "configs/shakespeare_char.yaml")):
         assert run(*TINY, "--config", config).code == 0
     by_name, by_file = (Path(f"runs/shakespeare_char/version_{n}") for n in (0, 1))
-    assert (by_name / "config.yaml").read_text() == (by_file / "config.yaml").read_text()
+    assert (by_name / "config.yaml").read_bytes() == (by_file / "config.yaml").read_bytes()
     assert [row["train/loss"] for row in rows(by_name)] == [row["train/loss"] for row in rows(by_file)]
 
 
@@ -56,7 +56,7 @@ def test_a_file_goes_before_the_recipe_of_its_name_and_a_directory_does_not(run)
     Path("shakespeare_char").mkdir()
     assert find_config("shakespeare_char") == str(ROOT / "configs/shakespeare_char.yaml")
     Path("shakespeare_char").rmdir()
-    Path("shakespeare_char").write_text("model:\n  n_layer: 7\n")
+    Path("shakespeare_char").write_text("model:\n  n_layer: 7\n", encoding="utf-8")
     assert yaml.safe_load(run("fit", "-c", "shakespeare_char", "--print_config").out)["model"]["n_layer"] == 7
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import FAST, TINY, VERSE, exact_rows, prepare, refused, rows
+from conftest import FAST, TINY, VERSE, compiles, exact_rows, prepare, refused, rows
 
 from chargpt_lightning.schedule import learning_rate_at
 
@@ -73,6 +73,7 @@ def test_whatever_the_folder(run, interrupt):
     assert_same_run(Path("runs/version_0"), Path("runs/version_1"))
 
 
+@compiles
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
 def test_compiled_too(run, interrupt, network):
@@ -102,10 +103,10 @@ def test_a_run_goes_on_from_any_directory_and_after_it_was_moved(run, interrupt,
 
 @pytest.mark.parametrize("gone", ["best", "last"])
 def test_where_one_checkpoint_is_left_it_is_taken_for_the_other(run, tiny_run, gone):
-    history = (tiny_run / "metrics.csv").read_text()
+    history = (tiny_run / "metrics.csv").read_text(encoding="utf-8")
     (tiny_run / f"checkpoints/{gone}.ckpt").unlink()
     assert run("fit", "--ckpt_path", gone, "--trainer.max_steps", "6").code == 0
-    assert (tiny_run / "metrics.csv").read_text().startswith(history)
+    assert (tiny_run / "metrics.csv").read_text(encoding="utf-8").startswith(history)
 
 
 def test_best_stays_best(run):
@@ -131,11 +132,12 @@ def test_a_checkpoint_outside_a_run_starts_a_new_one_with_its_network(run):
 
 
 def test_rows_that_are_gone_are_said_to_be_gone(run, tiny_run):
-    lines = (tiny_run / "metrics.csv").read_text().splitlines(keepends=True)
-    (tiny_run / "metrics.csv").write_text("".join(lines[:4]) + "\xff,a,row,of,too,many,fields,and,no,figures")
+    lines = (tiny_run / "metrics.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    strange = "\xff,a,row,of,too,many,fields,and,no,figures"
+    (tiny_run / "metrics.csv").write_text("".join(lines[:4]) + strange, encoding="utf-8")
     result = run("fit", "--ckpt_path", "last", "--trainer.max_steps", "6")
     assert result.code == 0
-    assert f"{tiny_run}/metrics.csv has lost {len(lines) - 5} of the {len(lines) - 1} rows before the" in result.err
+    assert f"runs/version_0/metrics.csv has lost {len(lines) - 5} of the {len(lines) - 1} rows before the" in result.err
 
 
 def test_a_finished_run_says_so_and_is_left_alone(run, tiny_run):
@@ -160,7 +162,7 @@ def test_a_larger_max_steps_goes_on_and_nanogpts_flag_does_it_too(run, tiny_run)
 def test_training_settings_that_differ_are_applied(run, tiny_run, by):
     schedule = {"learning_rate": 0.1, "min_lr": 0.02, "warmup_iters": 1, "lr_decay_iters": 9}
     model = {**schedule, "weight_decay": 0.3, "beta1": 0.5, "beta2": 0.6, "dropout": 0.3}
-    Path("other.yaml").write_text(yaml.safe_dump({"model": model, "data": {"batch_size": 3}}))
+    Path("other.yaml").write_text(yaml.safe_dump({"model": model, "data": {"batch_size": 3}}), encoding="utf-8")
     flags = [arg for name, value in model.items() for arg in (f"--model.{name}", str(value))]
     differ = ["-c", "other.yaml"] if by == "file" else [*flags, "--data.batch_size", "3"]
     result = run("fit", "--ckpt_path", "last", "--trainer.max_steps", "8", *differ)
@@ -173,7 +175,7 @@ def test_training_settings_that_differ_are_applied(run, tiny_run, by):
     for group, decay in zip(last["optimizer_states"][0]["param_groups"], (0.3, 0.0), strict=True):
         assert (tuple(group["betas"]), group["weight_decay"]) == ((0.5, 0.6), decay)
     assert model.items() <= last["hyper_parameters"].items()
-    saved = yaml.safe_load((tiny_run / "config.yaml").read_text())
+    saved = yaml.safe_load((tiny_run / "config.yaml").read_text(encoding="utf-8"))
     assert model.items() <= saved["model"].items()
     assert saved["data"]["batch_size"] == 3
 
@@ -207,7 +209,7 @@ def test_print_config_shows_what_a_resumed_run_would_do(run, tiny_run):
 def test_another_network_than_the_checkpoints_is_refused_by_name(run, tiny_run, subcommand, name, value, has):
     message = refused(run, subcommand, "--ckpt_path", str(tiny_run / "checkpoints/last.ckpt"), f"--{name}", value)
     assert re.match(rf"{name} \({value}\) must be ", message.replace(repr(value), value).replace("True", "true"))
-    assert message.endswith(f"for the network of {tiny_run}/checkpoints/last.ckpt, or not be given")
+    assert message.endswith("for the network of runs/version_0/checkpoints/last.ckpt, or not be given")
     if name != "data.alphabet":
         assert f" must be {has} " in message
 
@@ -221,7 +223,7 @@ def test_a_file_of_settings_with_another_network_is_refused_too(run, tiny_run):
 
 @pytest.mark.parametrize("subcommand", ["fit", "validate"])
 def test_another_text_is_refused_unless_any_is_allowed(run, tiny_run, subcommand):
-    Path("other.txt").write_text(Path("verse.txt").read_text()[::-1])
+    Path("other.txt").write_text(Path("verse.txt").read_text(encoding="utf-8")[::-1], encoding="utf-8")
     more = ["--trainer.max_steps", "6"] if subcommand == "fit" else []
     args = [subcommand, "--ckpt_path", "runs/version_0/checkpoints/last.ckpt", *more, "--data.text", "other.txt"]
     message = refused(run, *args)
@@ -233,7 +235,7 @@ def test_another_text_is_refused_unless_any_is_allowed(run, tiny_run, subcommand
 
 
 def test_a_text_that_was_edited_under_its_name_is_refused(run, tiny_run):
-    with Path("verse.txt").open("a") as file:
+    with Path("verse.txt").open("a", encoding="utf-8") as file:
         file.write("When?\n")
     assert "must have the SHA-256" in refused(run, "fit", "--ckpt_path", "last", "--trainer.max_steps", "6")
     assert "must have the SHA-256" in refused(run, "validate")
@@ -241,7 +243,7 @@ def test_a_text_that_was_edited_under_its_name_is_refused(run, tiny_run):
 
 def test_a_saved_config_pins_its_text(run, tiny_run):
     assert run("fit", "--config", str(tiny_run / "config.yaml")).code == 0
-    Path("verse.txt").write_text(Path("verse.txt").read_text()[::-1])
+    Path("verse.txt").write_text(Path("verse.txt").read_text(encoding="utf-8")[::-1], encoding="utf-8")
     assert "must have the SHA-256" in refused(run, "fit", "--config", str(tiny_run / "config.yaml"))
 
 
@@ -257,7 +259,8 @@ def test_weights_alone_can_be_sampled_from_and_begin_a_run_but_no_run_goes_on_fr
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
     torch.save(checkpoint, path)
-    message = f"ckpt_path ({path}) must hold the optimizer's state for {tiny_run} to go on, but holds only weights"
+    holds = "must hold the optimizer's state for runs/version_0 to go on, but holds only weights"
+    message = f"ckpt_path ({path.as_posix()}) {holds}"
     assert refused(run, "fit", "--ckpt_path", "last", "--trainer.max_steps", "6") == message
     assert run("predict", "--ckpt_path", "last", "--num_samples=1").code == 0
     path.rename("weights.ckpt")
@@ -270,7 +273,7 @@ def test_an_untrained_network_is_never_sampled(run, tiny_run):
     path = tiny_run / "checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     torch.save(checkpoint | {"global_step": 0}, path)
-    message = f"ckpt_path ({path}) must be of a trained network, but it has made 0 updates"
+    message = f"ckpt_path ({path.as_posix()}) must be of a trained network, but it has made 0 updates"
     assert refused(run, "predict", "--ckpt_path", "last") == message
 
 

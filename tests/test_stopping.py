@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, VERSE, exact_rows, rows
+from conftest import TINY, VERSE, exact_rows, posix, rows
 
 from chargpt_lightning import GPT, CharGPT
 
@@ -20,7 +20,7 @@ def saved_step(name: str = "last") -> int:
 
 
 def send(signum: int):
-    return lambda: os.kill(os.getpid(), signum)
+    return lambda: signal.raise_signal(signum)
 
 
 def test_ctrl_c_ends_the_update_saves_it_and_says_how_to_go_on(run, interrupt):
@@ -59,7 +59,7 @@ def test_a_signal_in_the_first_evaluation_stops_before_the_first_update(run, mon
 
     def validation_step(module, *args):
         if module.global_step == 0 and not module.val_loss.update_called:
-            os.kill(os.getpid(), signum)
+            signal.raise_signal(signum)
         return step(module, *args)
 
     monkeypatch.setattr(CharGPT, "validation_step", validation_step)
@@ -73,7 +73,7 @@ def test_a_signal_in_the_first_evaluation_stops_before_the_first_update(run, mon
     ("subcommand", "method", "out"), [("validate", "forward", ""), ("predict", "next_logits", "\n")]
 )
 def test_a_signal_ends_what_does_not_train_at_once(run, tiny_run, monkeypatch, subcommand, method, out):
-    monkeypatch.setattr(GPT, method, lambda gpt, *args: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(GPT, method, lambda gpt, *args: signal.raise_signal(signal.SIGTERM))
     result = run(subcommand)
     assert (result.code, result.out) == (143, out)
     assert "Traceback" not in result.err
@@ -116,6 +116,7 @@ def test_max_time_saves_and_a_longer_one_goes_on_as_if_there_had_been_none(run):
     assert exact_rows(Path("runs/version_0")) == exact_rows(Path("runs/version_1"))
 
 
+@posix
 @pytest.mark.parametrize("then", [signal.SIGTERM, None])
 @pytest.mark.parametrize("step", [3, 4])
 def test_slurms_signal_saves_requeues_and_the_next_job_goes_on(run, during, monkeypatch, tmp_path, step, then):
@@ -123,7 +124,7 @@ def test_slurms_signal_saves_requeues_and_the_next_job_goes_on(run, during, monk
     assert run(*TINY, "--trainer.max_steps", "8").code == 0
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n')
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n', encoding="utf-8")
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
     for name, value in {"NTASKS": "1", "JOB_ID": "42", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0"}.items():
@@ -135,7 +136,7 @@ def test_slurms_signal_saves_requeues_and_the_next_job_goes_on(run, during, monk
     else:
         with pytest.raises(RuntimeError, match="the node is gone"):
             run(*TINY, "--trainer.max_steps", "8")
-    assert (tmp_path / "said").read_text() == "requeue 42\n"
+    assert (tmp_path / "said").read_text(encoding="utf-8") == "requeue 42\n"
     assert torch.load("runs/hpc_ckpt_1.ckpt", weights_only=True)["global_step"] == step + 1
     result = run(*TINY, "--trainer.max_steps", "8")
     assert result.code == 0
@@ -172,7 +173,7 @@ def test_broken_weights_are_not_saved_over_good_ones(run, tiny_run, interrupt):
 
 
 def test_a_single_figure_that_is_not_finite_is_not_averaged_away(run, monkeypatch):
-    Path("verse.txt").write_text(VERSE * 200)
+    Path("verse.txt").write_text(VERSE * 200, encoding="utf-8")
     step = CharGPT.validation_step
 
     def validation_step(module, batch, batch_idx, dataloader_idx=0):

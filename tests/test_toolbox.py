@@ -11,7 +11,7 @@ from conftest import ROOT, TINY, exact_rows, files, refused, rows
 from chargpt_lightning import CharGPT
 from chargpt_lightning.toolbox import INSTEAD
 
-DOCS = (ROOT / "docs/toolbox.md").read_text()
+DOCS = (ROOT / "docs/toolbox.md").read_text(encoding="utf-8")
 SECTIONS = dict(section.split("\n", maxsplit=1) for section in DOCS.split("\n## "))
 RUN_0, RUN_1 = Path("runs/version_0"), Path("runs/version_1")
 
@@ -27,7 +27,7 @@ CALLBACKS = {callback["class_path"]: callback["init_args"] for callback in yaml_
 
 def from_file(**trainer: object) -> list[str]:
     """The flags that take these settings of the trainer out of a file."""
-    Path("tool.yaml").write_text(yaml.safe_dump({"trainer": trainer}))
+    Path("tool.yaml").write_text(yaml.safe_dump({"trainer": trainer}), encoding="utf-8")
     return ["--config", "tool.yaml"]
 
 
@@ -57,7 +57,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def test_every_callback_of_the_docs_is_tested_here():
-    tested = re.findall(r'from_docs\("(\w+)"\)', Path(__file__).read_text())
+    tested = re.findall(r'from_docs\("(\w+)"\)', Path(__file__).read_text(encoding="utf-8"))
     said = re.findall(r"^- \*\*(\w+)\*\*", SECTIONS["Callbacks"], re.MULTILINE)
     assert set(tested) == set(said) == set(CALLBACKS)
 
@@ -98,7 +98,7 @@ def test_the_learning_rate_that_is_found_is_said_and_trained_with(run):
     assert 1e-5 < found < 1
     assert found != 1e-3
     assert column(RUN_0, "lr")[2] == pytest.approx(found)  # after two updates of warmup
-    settings = yaml.safe_load((RUN_0 / "config.yaml").read_text())
+    settings = yaml.safe_load((RUN_0 / "config.yaml").read_text(encoding="utf-8"))
     assert settings["model"]["learning_rate"] == found
     assert settings["trainer"]["callbacks"] is None
     assert not list(Path("runs").glob(".lr_find*"))
@@ -191,7 +191,7 @@ def test_a_profiler_reports_on_stderr(run, name, figure):
 def test_a_profiler_with_a_filename_reports_in_the_runs_directory(run):
     result = run(*TINY, *from_file(**yaml_of("Profilers")))
     assert result.code == 0
-    assert "training_step" in (RUN_0 / "fit-profile.txt").read_text()
+    assert "training_step" in (RUN_0 / "fit-profile.txt").read_text(encoding="utf-8")
     assert "Profiler Report" not in result.err
 
 
@@ -244,11 +244,11 @@ def test_the_printed_settings_give_the_same_run(run, form):
     args = [*TINY, *from_docs("EMAWeightAveraging")]
     printed = run(*args, f"--print_config{form}")
     assert printed.code == 0
-    Path("printed.yaml").write_text(printed.out)
+    Path("printed.yaml").write_text(printed.out, encoding="utf-8")
     assert run(*args).code == 0
     assert run("fit", "--config", "printed.yaml").code == 0
     assert_same_run(RUN_0, RUN_1)
-    assert (RUN_0 / "config.yaml").read_text() == (RUN_1 / "config.yaml").read_text()
+    assert (RUN_0 / "config.yaml").read_text(encoding="utf-8") == (RUN_1 / "config.yaml").read_text(encoding="utf-8")
 
 
 def test_what_the_docs_say_is_refused_is():
