@@ -55,7 +55,7 @@ def test_bash_completes_subcommands_flags_and_their_values(complete):
     assert set(complete("")) == {"fit", "validate", "predict", "export", "plot"}
     assert complete("fit", "--trainer.max_st") == ["--trainer.max_steps"]
     assert complete("fit", "--model.architecture", "") == ["gpt2", "modern"]
-    assert complete("fit", "--model.architecture", "modern", "--data.te") == ["--data.text"]
+    assert complete("fit", "--model.architecture", "modern", "--data.ba") == ["--data.batch_size"]
     assert complete("predict", "-c", "verse") == ["verse.txt"]
     assert all(flag[2].isalpha() for flag in complete("fit", "--"))
 
