@@ -1,6 +1,7 @@
 """The benchmark's arithmetic, and the whole of it at sizes of seconds beside a nanoGPT that is none."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from conftest import ROOT
 
 pytest.importorskip("termios", reason="the benchmark runs its contenders at pseudo-terminals")
 
+from benchmarks.ablated import CHANGES, measure
 from benchmarks.clock import WARMUP, steady_ms, steps_ms
 from benchmarks.compilation import pays_from
 from benchmarks.contenders import Bench, fit, nanogpt_train
@@ -19,7 +21,7 @@ from benchmarks.growth import repeat
 from benchmarks.loop import step_gflop
 from benchmarks.sizes import QUICK
 from benchmarks.step import add_shares
-from chargpt_lightning import GPT, GPTConfig
+from chargpt_lightning import GPT, GPTConfig, modern, muon
 
 NANOGPT = {
     "train.py": """
@@ -123,9 +125,25 @@ def test_a_command_that_fails_says_why(tmp_path):
         fit(bench, steps=20, eval_interval=20)
 
 
+def loss(change: str) -> float:
+    """The exact loss of a short run of the fast recipe with an ingredient changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PL_GLOBAL_SEED", "0")
+        for module, name in ((modern, "rotated"), (modern, "WIDTH"), (muon, "POLYNOMIALS")):
+            patch.setattr(module, name, getattr(module, name))  # for a change to be undone
+        return measure("verse.txt", change, seed=0, steps=WARMUP + 2, batch_size=4)["val_loss"]
+
+
+@pytest.mark.slow
+def test_every_change_of_the_recipe_learns_and_makes_a_difference():
+    losses = [loss(change) for change in CHANGES]
+    assert max(losses) < math.log(21)
+    assert len(set(losses)) == len(CHANGES)
+
+
 @pytest.mark.slow
 def test_every_section_is_measured(tmp_path, nanogpt):
-    report = measured(tmp_path, "--nanogpt", str(nanogpt))
+    report = measured(tmp_path, "--nanogpt", str(nanogpt), "--text", "verse.txt")
     against = {name: {row["against"] for row in rows} for name, rows in report["sections"].items()}
     assert against.keys() == {"step", "process", "fast", "ablation", "sampling", "growth", "startup", "compile"}
     assert "nanoGPT" in against["step"] & against["process"] & against["fast"]
@@ -136,7 +154,7 @@ def test_every_section_is_measured(tmp_path, nanogpt):
 
 @pytest.mark.slow
 def test_what_is_missing_is_left_out(tmp_path):
-    report = measured(tmp_path, "--only", "process,sampling", "--text", "verse.txt")
+    report = measured(tmp_path, "--only", "process,sampling")
     assert {row["against"] for rows in report["sections"].values() for row in rows} == {""}
 
 
