@@ -21,7 +21,8 @@ def files() -> set[str]:
 
 
 def test_fit_leaves_a_run_with_config_metrics_and_both_checkpoints(tiny_run):
-    assert {path.name for path in tiny_run.iterdir()} == {"checkpoints", "config.yaml", "metrics.csv", ".lock"}
+    left = {path.name for path in tiny_run.iterdir()} - {".lock"}  # which Windows takes away
+    assert left == {"checkpoints", "config.yaml", "metrics.csv"}
     assert {path.name for path in (tiny_run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 

@@ -1,5 +1,6 @@
 """Recipes by name: as good as their files, wherever the command runs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from chargpt_lightning.recipes import find_config, recipes
 
 @pytest.fixture(autouse=True)
 def no_configs_here():
-    Path("configs").unlink()
+    shutil.rmtree("configs")
 
 
 def test_the_recipes_are_the_clones_configs():
