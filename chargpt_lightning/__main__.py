@@ -116,6 +116,7 @@ def _set_up_messages() -> None:
     for message in (
         r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own affair with torch
         r".*does not have many workers",  # cutting windows costs microseconds
+        r"Consider setting `persistent_workers=True`",  # on Windows and macOS; whoever takes workers has a huge text
         r".*callbacks used to create the checkpoint need to be provided",  # not to validate or to sample
         r"You're using the WeightAveraging callback with a model that overrides",  # which it does to be sharded
         r"Checkpoint directory .* exists and is not empty",  # it is the resumed run's own
