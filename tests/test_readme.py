@@ -83,7 +83,8 @@ def test_ci_runs_the_readmes_own_test_command():
 
 
 def test_the_file_map_and_its_arrows_are_those_of_the_source():
-    rows = re.findall(r"^\| `(\w+)\.py` \|.+\|(.*)\|$", DOCS["house.md"], re.MULTILINE)
+    rooms, _ = DOCS["house.md"].split("\n## ")
+    rows = re.findall(r"^\| `(\w+)\.py` \|.+\|(.*)\|$", rooms, re.MULTILINE)
     said = {room: set(re.findall(r"`(\w+)`", arrows)) for room, arrows in rows}
     assert len(rows) == len(said)
     assert said == arrows()
