@@ -22,6 +22,7 @@ import torch
 from chargpt_lightning.checkpoints import read_checkpoint
 from chargpt_lightning.curves import read_columns
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.speed import CLOCKED
 
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
 COMMAND = [sys.executable, "-m", "chargpt_lightning", "fit", "--trainer.accelerator", "cpu"]
@@ -89,7 +90,7 @@ def differences(work: Path) -> Iterator[str]:
     """Names what the killed run has otherwise than the whole one."""
     killed, whole = (next(work.glob(f"{root}/*/checkpoints/last.ckpt")).parent for root in ("killed", "whole"))
     ours, theirs = (read_columns(checkpoints.parent) for checkpoints in (killed, whole))
-    for name in (ours.keys() | theirs.keys()) - {"tokens_per_second", "mfu"}:
+    for name in (ours.keys() | theirs.keys()) - {*CLOCKED}:
         if ours.get(name) != theirs.get(name):
             yield f"metrics.csv: {name}"
     for name in ("best.ckpt", "last.ckpt"):

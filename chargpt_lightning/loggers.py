@@ -17,7 +17,7 @@ from chargpt_lightning.sampling import SampleConfig, generate
 from chargpt_lightning.vocab import CharVocab
 
 PACKAGES = {"TensorBoard": "tensorboard", "Wandb": "wandb"}
-MOST_CHARACTERS = 200  # which take as long as ten updates
+MOST_CHARACTERS = 200  # a few lines, for an evaluation to stay short
 
 
 def require_packages(loggers: Iterable[Any]) -> None:

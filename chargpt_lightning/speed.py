@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from chargpt_lightning.network import LanguageModel
 
+CLOCKED = ("tokens_per_second", "mfu")  # which no two runs have the same
 PRODUCT_SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns
 LONG_ENOUGH_S = 0.005  # for a product to tell the device's rate
 DTYPES = {"bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.float16}

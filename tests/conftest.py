@@ -18,6 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of torch, here and in what tests start: t
 
 from chargpt_lightning import CharGPT
 from chargpt_lightning.__main__ import main
+from chargpt_lightning.speed import CLOCKED
 
 ROOT = Path(__file__).parent.parent
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
@@ -58,8 +59,7 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
 
 def exact_rows(run_dir: Path) -> list[dict[str, str]]:
     """The rows of a run's metrics.csv, without what the clock says."""
-    clocked = ("tokens_per_second", "mfu")
-    return [{name: figure for name, figure in row.items() if name not in clocked} for row in rows(run_dir)]
+    return [{name: figure for name, figure in row.items() if name not in CLOCKED} for row in rows(run_dir)]
 
 
 def meta(alphabet: str) -> dict[str, object]:
