@@ -1,8 +1,10 @@
 """Checkpoints: written whole, read without running any code in them."""
 
 import io
+import pickletools
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,13 @@ def load_safely(path: Path) -> Any:
     if not path.is_file():
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file, but there is none")
     try:
-        if _is_whole(path):
+        if _is_intact(path):
             mapped = sys.platform != "win32"  # where nobody could replace the file as long as its content is of use
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            if all(
+                tensor.numel() * tensor.itemsize <= tensor.untyped_storage().nbytes() for tensor in _tensors(content)
+            ):
+                return content
     except Exception:  # what a damaged file raises depends on where it is damaged
         pass
     raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file that is whole and holds no code")
@@ -129,10 +135,34 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("gpt."): weight.float() for name, weight in checkpoint["state_dict"].items()}
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether no bit of the archive has changed: torch.load looks neither at checksums nor at what is a directory."""
+def _is_intact(path: Path) -> bool:
+    """Whether no bit of the archive has changed, and reading it takes no more memory than the file has bytes.
+
+    torch.load looks neither at checksums nor at what is a directory. torch.save compresses nothing, and has no need of
+    bytearrays, which a pickle of a few bytes can ask for in any length.
+    """
     with zipfile.ZipFile(path) as archive:
-        return archive.testzip() is None and not any(member.external_attr for member in archive.infolist())
+        members = archive.infolist()
+        plain = all(member.compress_type == zipfile.ZIP_STORED and not member.external_attr for member in members)
+        if not plain or sum(member.file_size for member in members) > path.stat().st_size or archive.testzip():
+            return False
+        (pickled,) = (member for member in members if member.filename.endswith("/data.pkl"))
+        instructions = pickletools.genops(archive.read(pickled))
+        return not any(code.name == "GLOBAL" and str(arg).endswith("bytearray") for code, arg, _ in instructions)
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    """The tensors in dicts, lists and tuples, which may hold each other many times over."""
+    waiting, seen = [content], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, dict | list | tuple):
+            waiting += part.values() if isinstance(part, dict) else part
 
 
 class WholeFileIO(TorchCheckpointIO):

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from chargpt_lightning.callbacks import SampleWriter
 from chargpt_lightning.checkpoints import load_safely
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.imports import denials_in_a_line, enforce_denylist, named_in, only_known_imports
 from chargpt_lightning.loggers import takes_text
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
@@ -43,7 +45,8 @@ class CharCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None) -> None:
-        with ExitStack() as self._until_the_end:
+        enforce_denylist()
+        with ExitStack() as self._until_the_end, denials_in_a_line():
             self._run(args)
 
     def _run(self, args: list[str] | None) -> None:
@@ -98,7 +101,7 @@ class CharCLI(LightningCLI):
             parser.link_arguments("seed_everything", f"{group}.seed", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Reads either spelling, and again if there is a checkpoint: what it says stands beneath what the user says."""
+        """Reads either spelling, and again if there is a checkpoint, whose settings are defaults beneath the user's."""
         args = configs_first(translate(texts_together(args)))
         running = [arg for arg in args if not arg.startswith("--print_config")]
         first = parser.parse_args(running)
@@ -109,10 +112,14 @@ class CharCLI(LightningCLI):
             root = Path(asked.trainer.default_root_dir)
             origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
             self.origin = self._until_the_end.enter_context(origin)
-        beneath = [] if self.origin is None else [self.origin.settings()]
-        again = beneath or running != args
-        self.config = parser.parse_args([*args[:1], *beneath, *args[1:]]) if again else first
-        config = self.config[self.config.subcommand]
+        if self.origin is None:
+            self.config = first if running == args else parser.parse_args(args)
+        else:
+            self._until_the_end.enter_context(only_known_imports(named_in(parser.dump(first))))
+            self.config = parser.parse_args([*args[:1], self.origin.settings(), *args[1:]])
+        self._complete(self.config[self.config.subcommand])
+
+    def _complete(self, config: Namespace) -> None:
         seed = config.seed_everything
         if isinstance(seed, bool) or not 0 <= seed < 2**32:
             raise ConfigError(

@@ -57,7 +57,7 @@ class Wandb(WandbLogger):
         **kwargs: As Lightning has them.
 
     Raises:
-        ConfigError: When the run starts, if nobody is logged in, or W&B cannot be reached.
+        ConfigError: When the run starts, if nobody is logged in, W&B cannot be reached, or refuses an argument.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -80,7 +80,7 @@ class Wandb(WandbLogger):
 
         try:
             return super().experiment
-        except Error as error:
+        except (Error, ValueError) as error:  # a ValueError is about a setting of W&B's
             raise ConfigError(f"trainer.logger (Wandb) must be able to log, but: {error}") from error
 
 

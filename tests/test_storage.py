@@ -7,8 +7,10 @@ import re
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -126,10 +128,49 @@ def test_no_checkpoint_runs_code(run, tiny_run, subcommand, protocol):
     assert not Path("executed").exists()
 
 
-def test_no_file_of_settings_runs_code(run):
-    Path("hostile.yaml").write_text("data:\n  text: !!python/object/apply:os.mkdir ['executed']\n", encoding="utf-8")
-    assert "could not determine a constructor" in refused(run, *TINY, "--config", "hostile.yaml")
-    assert not Path("executed").exists()
+def compressed(last: Path) -> None:
+    with zipfile.ZipFile(last) as archive:
+        content = {member.filename: archive.read(member) for member in archive.infolist()}
+    with zipfile.ZipFile(last, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in content.items():
+            archive.writestr(name, part)
+
+
+def named_many_times(last: Path) -> None:
+    """Lists the largest part of the archive a thousand times under other names, at the same place in the file."""
+    with zipfile.ZipFile(last, "a") as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+        for number in range(1000):
+            again = copy(largest)
+            again.filename = f"{largest.filename}{number}"
+            archive.filelist.append(again)
+        archive.writestr("archive/more", b"")
+
+
+class Inflating:
+    """Makes memory of a number."""
+
+    def __reduce__(self):
+        return bytearray, (2**40,)
+
+
+def with_a_number_for_memory(last: Path) -> None:
+    torch.save(torch.load(last, weights_only=True) | {"callbacks": Inflating()}, last)
+
+
+def with_weights_that_are_one_number(last: Path) -> None:
+    torch.save(torch.load(last, weights_only=True) | {"callbacks": torch.zeros(1).expand(2**40)}, last)
+
+
+@pytest.mark.parametrize(
+    "inflate", [compressed, named_many_times, with_a_number_for_memory, with_weights_that_are_one_number]
+)
+@pytest.mark.parametrize("subcommand", ["fit", "validate", "predict"])
+def test_no_checkpoint_takes_more_memory_than_the_file(run, tiny_run, subcommand, inflate):
+    last = tiny_run / "checkpoints/last.ckpt"
+    inflate(last)
+    message = refused(run, subcommand, "--ckpt_path", "last")
+    assert message.endswith("must be a checkpoint file that is whole and holds no code")
 
 
 @pytest.mark.parametrize("protocol", [0, 5])

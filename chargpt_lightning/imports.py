@@ -1,0 +1,107 @@
+"""Which classes and functions a file of settings may name.
+
+A class that is named is imported and called, so a name can run anything. In their own flags and files users may name
+what they like, but for what jsonargparse denies to all (`os.system`). The config.yaml that comes with a run may name
+the classes listed here, and those that the user names in the same command.
+"""
+
+import re
+import sys
+from argparse import ArgumentError
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from jsonargparse import set_parsing_settings
+from jsonargparse._common import parsing_settings
+
+from chargpt_lightning.errors import ConfigError
+
+# Without LambdaCallback, which calls what it is given, and CSVLogger, which deletes what it finds in its directory.
+OF_A_RUN = {
+    "chargpt_lightning.loggers": ("TensorBoard", "Wandb"),
+    "chargpt_lightning.windows": ("characters_in", "windows_in"),
+    "lightning.pytorch.accelerators": ("CPUAccelerator", "CUDAAccelerator", "MPSAccelerator"),
+    "lightning.pytorch.callbacks": (
+        *("DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),
+        *("LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary"),
+        *("ThroughputMonitor", "WeightAveraging"),
+    ),
+    "lightning.pytorch.loggers": ("CometLogger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger"),
+    "lightning.pytorch.plugins": ("DoublePrecision", "FSDPPrecision", "HalfPrecision", "MixedPrecision", "Precision"),
+    "lightning.pytorch.plugins.environments": (
+        *("KubeflowEnvironment", "LSFEnvironment", "LightningEnvironment", "MPIEnvironment", "SLURMEnvironment"),
+        "TorchElasticEnvironment",
+    ),
+    "lightning.pytorch.profilers": ("AdvancedProfiler", "PassThroughProfiler", "PyTorchProfiler", "SimpleProfiler"),
+    "lightning.pytorch.strategies": ("DDPStrategy", "FSDPStrategy", "ModelParallelStrategy", "SingleDeviceStrategy"),
+}
+
+OF_ANYBODY = "a setting ({}) must not name what can run any command: use a class of your own"
+OF_OTHERS = (
+    "config.yaml of the run ({}) must name only classes of Lightning and of this package that cannot run others: "
+    "if you trust this one, name it again in the command, by --config or a flag"
+)
+
+
+def enforce_denylist() -> None:
+    """Makes jsonargparse refuse what it denies to all, instead of warning, and leave alone what has no type."""
+    set_parsing_settings(import_path_denylist=[], instantiate_subclass_spec_in_any=False)
+
+
+@contextmanager
+def only_known_imports(named: Iterable[str]) -> Iterator[None]:
+    """Lets what is parsed and made of it name the classes of `OF_A_RUN`, and no others but these.
+
+    Args:
+        named: Import paths, of what has been imported.
+    """
+    known = (f"{module}.{name}" for module, names in OF_A_RUN.items() for name in names)
+    allowed = {path for given in (*known, *named) for path in (given, _defined_as(given))}
+    before = parsing_settings["import_path_verdicts"]
+    parsing_settings["import_path_verdicts"] = {"*": False} | dict.fromkeys(allowed, True)
+    try:
+        yield
+    finally:
+        parsing_settings["import_path_verdicts"] = before
+
+
+@contextmanager
+def denials_in_a_line() -> Iterator[None]:
+    """Says in a line which name was refused, and what the user can do.
+
+    Raises:
+        ConfigError: If one was.
+    """
+    try:
+        yield
+    except (ArgumentError, ValueError) as error:
+        if denied := re.search(r"Importing '([\w.]+)' is not allowed, denied by the '(.+?)' entry", str(error)):
+            name, entry = denied.groups()
+            raise ConfigError(OF_OTHERS.format(name) if entry == "*" else OF_ANYBODY.format(name)) from error
+        raise
+
+
+def named_in(dumped: str) -> list[str]:
+    """The import paths of what has been imported, in settings as a parser dumps them; a prompt may look like one."""
+    return [text for text in _strings(yaml.safe_load(dumped)) if _imported(text) is not None]
+
+
+def _strings(settings: Any) -> Iterator[str]:
+    if isinstance(settings, dict | list):
+        for value in settings.values() if isinstance(settings, dict) else settings:
+            yield from _strings(value)
+    elif isinstance(settings, str):
+        yield settings
+
+
+def _defined_as(path: str) -> str:
+    """The import path by which a class or function knows itself."""
+    found = _imported(path)
+    return f"{found.__module__}.{found.__qualname__}" if hasattr(found, "__qualname__") else path
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
