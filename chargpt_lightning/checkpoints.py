@@ -98,9 +98,17 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             text, sha256 = _text_of(checkpoint)
             history = checkpoint.get("history")
             run = str(history.get("run", "")) if isinstance(history, dict) else ""
-            resumable = {"loops", "optimizer_states", "lr_schedulers"} <= checkpoint.keys()
+            resumable = _has_optimizer_state(checkpoint)
             return CheckpointFacts(_BEFORE_THERE_WERE_TWO | hparams, text, sha256, global_step, run, resumable)
     raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
+
+
+def _has_optimizer_state(checkpoint: dict[str, Any]) -> bool:
+    """Whether a run can resume from it; an optimizer has no state before its first update."""
+    match checkpoint:
+        case {"loops": {"fit_loop": dict()}, "optimizer_states": [{"state": dict(state)}], "lr_schedulers": [_]}:
+            return bool(state) or checkpoint["global_step"] == 0
+    return False
 
 
 def _text_of(checkpoint: dict[str, Any]) -> tuple[str | list[str], str | None]:

@@ -254,10 +254,20 @@ def test_the_newest_run_is_meant_even_if_it_has_nothing_to_go_on_from(run, tiny_
         assert "must be of the newest run, but runs/version_1 has no checkpoint yet; an earlier one: " in message
 
 
-def test_weights_alone_can_be_sampled_from_and_begin_a_run_but_no_run_goes_on_from_them(run, tiny_run):
+@pytest.mark.parametrize(
+    "lost",
+    [
+        lambda checkpoint: [checkpoint.pop(name) for name in ("optimizer_states", "lr_schedulers")],
+        lambda checkpoint: checkpoint["optimizer_states"].clear(),
+        lambda checkpoint: checkpoint["optimizer_states"][0]["state"].clear(),
+        lambda checkpoint: checkpoint["lr_schedulers"].clear(),
+        lambda checkpoint: checkpoint.pop("loops"),
+    ],
+)
+def test_weights_alone_can_be_sampled_from_and_begin_a_run_but_no_run_goes_on_from_them(run, tiny_run, lost):
     path = tiny_run / "checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
-    del checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
+    lost(checkpoint)
     torch.save(checkpoint, path)
     holds = "must hold the optimizer's state for runs/version_0 to go on, but holds only weights"
     message = f"ckpt_path ({path.as_posix()}) {holds}"
