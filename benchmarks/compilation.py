@@ -10,13 +10,13 @@ from benchmarks.machine import precisions
 
 
 def measure(bench: Bench) -> list[Row]:
-    """In each precision, with nothing cached at first."""
-    shutil.rmtree(bench.work / "inductor", ignore_errors=True)
+    """In each precision."""
     return [row for name, precision in precisions().items() for row in of_precision(bench, name, precision)]
 
 
 def of_precision(bench: Bench, name: str, precision: str) -> list[Row]:
     """`fit` compiled with nothing cached, once; then eager and compiled again, in turns."""
+    shutil.rmtree(bench.work / "inductor", ignore_errors=True)
     eager, cold, warm = (f"{kind}, {name}" for kind in ("eager", "compiled, cold", "compiled, warm"))
     train = partial(timed_fit, bench, "--trainer.precision", precision)
     compiled = partial(train, "--model.compile", "true")
@@ -45,4 +45,4 @@ def pays_from(name: str, compiled: Figures, eager: Figures) -> Row:
     saved_s = (eager["step_ms"] - compiled["step_ms"]) / 1000
     if saved_s <= 0:
         return not_measured(name, "it never pays, its step is no shorter")
-    return Row(name, "pays_from_steps", [(compiled["start_s"] - eager["start_s"]) / saved_s])
+    return Row(name, "pays_from_steps", [max(0.0, compiled["start_s"] - eager["start_s"]) / saved_s])

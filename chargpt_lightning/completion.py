@@ -2,6 +2,7 @@
 
 import sys
 from argparse import SUPPRESS, Action
+from collections.abc import Iterable
 from typing import Any
 
 from chargpt_lightning.errors import require_package
@@ -13,6 +14,7 @@ class PrintCompletion(Action):
     """`--print_completion`; jsonargparse has one too, which also offers a JSON schema that fails on our parser."""
 
     def __init__(self, option_strings: list[str], dest: str) -> None:
+        self.subcommands: dict[str, Any] = {}  # their parsers by name, once they are known
         super().__init__(
             option_strings,
             dest=SUPPRESS,
@@ -29,14 +31,14 @@ class PrintCompletion(Action):
         """
         require_package("print_completion", values, "shtab")
         parser.prog = COMMAND  # no shell completes `python -m`
-        _hide_links(parser)
+        _hide_links(self.subcommands.values())
         print(parser.get_completion_script(values))
         sys.exit(0)
 
 
-def _hide_links(parser: Any) -> None:
+def _hide_links(parsers: Iterable[Any]) -> None:
     """Links between settings stand among the flags under names like `a --> b`, which zsh trips over."""
-    for subcommand in parser._subcommands_action.choices.values():
-        for action in subcommand._actions:
+    for parser in parsers:
+        for action in parser._actions:
             if any(not option.startswith("-") for option in action.option_strings):
                 action.help = SUPPRESS

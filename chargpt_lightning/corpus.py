@@ -12,7 +12,7 @@ import pooch
 
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.nanogpt_data import open_folder
-from chargpt_lightning.patterns import absolute, is_pattern, matching_files
+from chargpt_lightning.patterns import absolute, expanded, is_pattern, matching_files
 from chargpt_lightning.plays import render_plays
 from chargpt_lightning.reading import decode_utf8, not_empty, read_chunks
 from chargpt_lightning.tinyshakespeare import fetch_tinyshakespeare
@@ -113,7 +113,7 @@ def _load_one(source: str) -> Corpus:
         return _whole(source, Part(source, lambda: [text.encode()], lambda: iter([text])))
     if source == "auto":
         return _load_shakespeare()
-    path = Path(source).expanduser()
+    path = expanded(source)
     return _folder(path) if path.is_dir() else _whole(absolute(source), _file(path))
 
 
@@ -150,7 +150,7 @@ def _files(source: str) -> list[Path]:
     """The files that a path or a pattern names, where other files are to stand beside them."""
     if is_pattern(source):
         return matching_files(source)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if source in NO_FILES or path.is_dir():
         raise ConfigError(f"data.text ({source}) must stand alone, because only files make one text together")
     return [path]

@@ -46,8 +46,7 @@ class TensorBoard(TensorBoardLogger):
 
     def follow(self, run: Path, step: int) -> None:
         """Writes into a run's directory, where TensorBoard is to forget what a stopped run saw after this step."""
-        self._root_dir = str(run)
-        self._kwargs["purge_step"] = step + 1 if step else None
+        super().__init__(run, name="", version="", default_hp_metric=False, purge_step=step + 1 if step else None)
 
 
 class Wandb(WandbLogger):
@@ -62,15 +61,13 @@ class Wandb(WandbLogger):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        del self._wandb_init["anonymous"]  # W&B warns of it, whatever it is
+        self._given = kwargs
 
     def follow(self, run: Path, step: int) -> None:
-        """Writes into a run's directory, and goes on with the run that W&B knows from there."""
-        settings = self._wandb_init
-        settings["dir"] = str(run)
-        settings["name"] = settings["name"] or f"{run.parent.name}/{run.name}"
-        known = (path.name.rsplit("-", 1)[1] for path in run.glob("wandb/*run-*-*"))
-        settings["id"] = settings["id"] or next(known, None)
+        """Writes into a run's directory, and resumes the W&B run whose files are there."""
+        given = self._given
+        name = given.get("name") or f"{run.parent.name}/{run.name}"
+        super().__init__(**given | {"save_dir": run, "name": name, "id": given.get("id") or _wandb_id(run)})
 
     @property
     @rank_zero_experiment
@@ -78,10 +75,17 @@ class Wandb(WandbLogger):
         """W&B's run."""
         from wandb.errors import Error
 
+        getattr(self, "_wandb_init", {}).pop("anonymous", None)  # W&B warns whenever it is given, even as None
         try:
             return super().experiment
         except (Error, ValueError) as error:  # a ValueError is about a setting of W&B's
             raise ConfigError(f"trainer.logger (Wandb) must be able to log, but: {error}") from error
+
+
+def _wandb_id(run: Path) -> str | None:
+    """The id of the W&B run in a run's directory, whose folder is called like `run-20260131_235959-ID`, or None."""
+    folders = sorted(path.name for path in run.glob("wandb/*run-*_*-*"))
+    return folders[-1].split("run-", 1)[1].split("-", 1)[1] if folders else None
 
 
 def takes_text(logger: object) -> bool:

@@ -32,11 +32,12 @@ class Parser(LightningArgumentParser):
         """The action that takes subcommands; only the parser of the whole program has one."""
         version = f"{__package__} {__version__}"
         self.add_argument("--version", action="version", version=version, help="Print the version and exit.")
-        self.add_argument("--print_completion", action=PrintCompletion)
+        completion = self.add_argument("--print_completion", action=PrintCompletion)
         action = super().add_subcommands(*args, **kwargs)
         for name, (make_parser, _) in TOOLS.items():
             parser = make_parser(f"{self.prog} {name}")
             action.add_subcommand(name, parser, help=parser.description)
+        completion.subcommands = action.choices
         return action
 
 

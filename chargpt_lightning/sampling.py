@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.vocab import Unknown
 
+COLDEST = 1e-30  # logits over less overflow float32, or are over its zero
+
 
 @dataclass(frozen=True)
 class SampleConfig:
@@ -24,7 +26,8 @@ class SampleConfig:
         prompt: The text that every sample continues. `FILE:name` takes it from a file.
         num_samples: Number of samples to draw.
         max_new_tokens: Characters to draw after the prompt.
-        temperature: Below 1 the likely characters gain, above 1 the unlikely ones; 0 always takes the likeliest.
+        temperature: Below 1 the likely characters gain, above 1 the unlikely ones; 0 (or less than 1e-30) always takes
+            the likeliest.
         top_k: Draw from the k likeliest characters only; null draws from all.
         top_p: Draw from the fewest characters that have this probability together; null draws from all.
         seed: Sample n depends on this and n only.
@@ -70,12 +73,12 @@ def next_ids(logits: Tensor, config: SampleConfig, chances: Tensor) -> Tensor:
     Args:
         logits: (B, V), one row a text.
         config: Temperature, top_k and top_p.
-        chances: A random number for each text (B,), at least 0 and below 1; unused at temperature 0.
+        chances: A random number for each text (B,), at least 0 and below 1; unused below COLDEST.
 
     Returns:
         Ids (B,).
     """
-    if config.temperature == 0:
+    if config.temperature < COLDEST:
         return logits.argmax(dim=-1)
     logits = logits.float() / config.temperature
     if config.top_k is not None and config.top_k < logits.size(-1):
@@ -85,7 +88,7 @@ def next_ids(logits: Tensor, config: SampleConfig, chances: Tensor) -> Tensor:
     if config.top_p is not None:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered  # the probability of all that is likelier
-        kept = ordered.masked_fill(before >= config.top_p, 0.0)
+        kept = ordered.masked_fill((before > 0) & (before >= config.top_p), 0.0)  # float32 may round top_p to 0
         probabilities = torch.zeros_like(probabilities).scatter(-1, order, kept)
     up_to = probabilities.cumsum(dim=-1)  # a chance below 1 of the last, the sum, stays below it when rounded
     return (up_to <= chances[:, None] * up_to[:, -1:]).sum(dim=-1)

@@ -25,6 +25,9 @@ def learning_rate_at(
         c <= step < d   min_lr + (learning_rate - min_lr) * (1 + cos(pi * p)) / 2, or * (1 - p)
         step >= d       min_lr
 
+    The first line that holds counts: a warmup of d updates or more goes on past d and never reaches the peak, and what
+    is left of constant_iters at step d is cut off.
+
     Args:
         step: Updates made so far; the value is for the next one.
         learning_rate: The peak, reached at step `warmup_iters`.

@@ -85,8 +85,8 @@ def require_sound(trainer: Any) -> None:
     _require_whole_batches(trainer.overfit_batches, trainer.accumulate_grad_batches)
     _require_sharding_that_we_have(trainer.strategy)
     require_packages(_other_loggers(trainer))
-    ends = (trainer.max_time, trainer.limit_train_batches, trainer.overfit_batches, trainer.fast_dev_run)
-    if trainer.max_steps == -1 and not any(ends):
+    few = isinstance(trainer.limit_train_batches, int) and trainer.limit_train_batches  # 1.0 is all there are
+    if trainer.max_steps == -1 and not any((trainer.max_time, few, trainer.overfit_batches, trainer.fast_dev_run)):
         raise ConfigError(
             "trainer.max_steps (-1) must be set, because the training windows never end; "
             "a recipe that sets it: --config shakespeare_char"

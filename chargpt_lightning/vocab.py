@@ -22,7 +22,7 @@ class CharVocab:
         alphabet: All characters, each once.
 
     Raises:
-        ConfigError: If the alphabet is empty or holds a character twice.
+        ConfigError: If the alphabet is empty, holds a character twice, or a surrogate, which is half a character.
     """
 
     def __init__(self, alphabet: str) -> None:
@@ -30,6 +30,8 @@ class CharVocab:
             raise ConfigError("alphabet ('') must hold at least one character")
         if len(set(alphabet)) != len(alphabet):
             raise ConfigError(f"alphabet ({alphabet!r}) must hold each character once")
+        if any("\ud800" <= character <= "\udfff" for character in alphabet):
+            raise ConfigError(f"alphabet ({shortened(alphabet)}) must hold no surrogates, because no text can")
         self.alphabet = alphabet
         self._characters = code_points(alphabet)
         self._ids: np.ndarray = np.full(sys.maxunicode + 1, -1, np.int16 if len(alphabet) <= 2**15 else np.int32)

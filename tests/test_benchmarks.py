@@ -106,6 +106,7 @@ def test_compiling_pays_once_it_has_saved_what_it_cost():
     eager, compiled = {"step_ms": 30.0, "start_s": 3.0}, {"step_ms": 20.0, "start_s": 23.0}
     assert pays_from("compiled", compiled, eager).values == [2000]
     assert pays_from("compiled", eager, compiled).values == []
+    assert pays_from("compiled", compiled | {"start_s": 2.0}, eager).values == [0]  # never below 0
 
 
 def test_a_text_grows_by_repetition(tmp_path):

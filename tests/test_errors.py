@@ -53,6 +53,7 @@ CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine ha
         ),
         (["--trainer.logger", "false"], "trainer.logger (False) must not be off"),
         (["--trainer.max_steps", "-1"], "trainer.max_steps (-1) must be set, because the training windows never end"),
+        (["--trainer.max_steps=-1", "--trainer.limit_train_batches=1.0"], "trainer.max_steps (-1) must be set"),
         pytest.param(["--trainer.accelerator", "cuda"], "`CUDAAccelerator` can not run on your system", marks=CPU_ONLY),
         (["--trainer.accelerator", "abacus"], "trainer: You selected an invalid accelerator name"),
         (["--trainer.strategy", "hope"], "trainer: You selected an invalid strategy name"),

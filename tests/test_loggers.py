@@ -16,6 +16,7 @@ import pytest
 import torch
 import wandb
 from conftest import TINY, refused, rows
+from lightning.pytorch.loggers import WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
@@ -223,3 +224,30 @@ def test_wandb_without_a_login_is_a_line(run, monkeypatch):
     assert result.code == 1
     assert "error: trainer.logger (Wandb) must be able to log, but: No API key configured." in result.err
     assert not list(Path("runs").iterdir())
+
+
+def wandb_ids(run_dir: Path = RUN) -> list[str]:
+    return [record.run.run_id for record in wandb_records(run_dir) if record.HasField("run")]
+
+
+def test_a_wandb_run_with_dashes_in_its_id_is_resumed(run, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "my-own-run")
+    assert run(*TINY, "--trainer.logger", "Wandb").code == 0
+    wandb.finish()
+    monkeypatch.delenv("WANDB_RUN_ID")
+    assert run("fit", "--ckpt_path", "last", "--trainer.max_steps", "6").code == 0
+    wandb.finish()
+    assert wandb_ids() == ["my-own-run", "my-own-run"]
+
+
+def test_wandb_works_without_the_setting_that_lightning_will_drop(run, monkeypatch):
+    original = WandbLogger.__init__
+
+    def later(logger, *args, **kwargs):
+        original(logger, *args, **kwargs)
+        logger._wandb_init.pop("anonymous", None)
+
+    monkeypatch.setattr(WandbLogger, "__init__", later)
+    result = run(*TINY, "--trainer.logger", "Wandb")
+    assert result.code == 0, result.err
+    assert "anonymous" not in result.err

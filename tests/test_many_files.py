@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import TINY, VERSE, exact_rows, prepare, refused
+from conftest import TINY, VERSE, exact_rows, posix, prepare, refused
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +55,21 @@ def test_a_pattern_takes_files_only_sorted_by_path(books):
     assert sources("books/**/*.txt") == ["books/1.txt", "books/2.txt", "books/late/3.txt"]
     assert sources("books/**/**/?.txt") == ["books/1.txt", "books/2.txt", "books/late/3.txt"]
     assert sources(str(Path("books/*.txt").absolute())) == [str(Path(f"books/{n}.txt").absolute()) for n in (1, 2)]
+
+
+@posix
+def test_a_link_that_leads_upwards_shows_no_file_twice(books):
+    Path("books/above").symlink_to(Path("books").absolute(), target_is_directory=True)
+    Path("books/same.txt").symlink_to(Path("books/1.txt").absolute())
+    assert sources("books/**/*.txt") == ["books/1.txt", "books/2.txt", "books/late/3.txt"]
+    assert text("books/**/*.txt") == WHOLE
+    assert text(["books/same.txt", "books/1.txt"]) == 2 * WHOLE[:500]  # a list says how often
+
+
+@pytest.mark.parametrize("source", ["~nobody-of-that-name/1.txt", "~nobody-of-that-name/*.txt"])
+def test_the_home_of_an_unknown_user_is_a_path_without_a_file(source):
+    with pytest.raises(ConfigError, match=r"data\.text \(~nobody-of-that-name/"):
+        text(source)
 
 
 def test_patterns_may_stand_in_a_list(books):

@@ -56,6 +56,19 @@ def test_temperature_zero_takes_the_likeliest():
     assert drawn(temperature=0.0)[1] == 1.0
 
 
+@pytest.mark.parametrize("temperature", [1e-300, 1e-45, 1e-38, 1e-31])
+def test_a_temperature_that_float32_cannot_divide_by_takes_the_likeliest(temperature):
+    logits = torch.tensor([[1.0, 3000.0, 2000.0, -1.0]])
+    assert next_ids(logits, SampleConfig(temperature=temperature), torch.tensor([0.5])).tolist() == [1]
+
+
+@pytest.mark.parametrize("top_p", [1e-45, 1e-50, 5e-324])
+def test_a_top_p_that_float32_rounds_to_zero_keeps_the_likeliest(top_p):
+    config = SampleConfig(temperature=1.0, top_p=top_p)
+    chances = torch.tensor([0.0, 0.5, 1 - 2**-24])
+    assert next_ids(torch.tensor([[1.0, 3.0, 2.0, -1.0]]).expand(3, -1), config, chances).tolist() == [1, 1, 1]
+
+
 def test_top_k_draws_from_the_k_likeliest():
     assert (drawn(top_k=3) > 0).tolist() == [False, True, True, True, False]
 

@@ -29,7 +29,7 @@ def test_a_foreign_character_is_named_with_its_position(text, character, positio
     assert str(error.value).startswith(f"prompt ({character} at position {position}) must use the 4 characters")
 
 
-@pytest.mark.parametrize("alphabet", ["", "aba"])
+@pytest.mark.parametrize("alphabet", ["", "aba", "a\ud800b", "\udfff"])
 def test_an_alphabet_that_is_none_is_refused(alphabet):
     with pytest.raises(ConfigError, match="alphabet"):
         CharVocab(alphabet)
