@@ -12,9 +12,10 @@ import signal
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from textwrap import indent
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +26,7 @@ import torch
 import wandb
 from conftest import ROOT, posix
 from jsonargparse import ArgumentError
+from jsonargparse._common import parsing_settings
 from lightning.fabric.strategies import model_parallel
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateFinder, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -539,6 +541,19 @@ WARN = [
     "torch.profiler.profiler",
     "torch.utils._pytree",
 ]
+
+
+def test_jsonargparse_imports_what_its_verdicts_allow(monkeypatch):
+    verdicts = {"*": False, "textwrap": False, "textwrap.indent": True}
+    monkeypatch.setitem(parsing_settings, "import_path_verdicts", verdicts)
+    monkeypatch.setitem(parsing_settings, "import_paths_enforced", True)
+    functions = parser()
+    functions.add_argument("--function", type=Callable)
+    assert functions.parse_args(["--function=textwrap.indent"]).function is indent
+    for name, entry in (("textwrap.dedent", "textwrap"), ("string.capwords", "*")):
+        denied = re.escape(f"Importing '{name}' is not allowed, denied by the '{entry}' entry")
+        with pytest.raises(ArgumentError, match=denied):
+            functions.parse_args([f"--function={name}"])
 
 
 def test_silenced_warnings_are_still_raised_by_a_package(monkeypatch, capfd):
