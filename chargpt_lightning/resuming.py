@@ -20,7 +20,7 @@ from chargpt_lightning.checkpoints import CheckpointFacts, facts_of, read_checkp
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
 from chargpt_lightning.foreign import as_ours
-from chargpt_lightning.runs import from_here, newest_checkpoint
+from chargpt_lightning.runs import from_here, is_run, newest_checkpoint
 from chargpt_lightning.toolbox import without
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
     """The run that a checkpoint lies in, or beside if SLURM's signal made it."""
     directory = checkpoint.absolute().parent
     run = directory.parent if directory.name == "checkpoints" else directory / facts.run
-    return from_here(run) if facts.run and (run / "config.yaml").is_file() else None
+    return from_here(run) if facts.run and is_run(run) else None
 
 
 def _requeued_checkpoint(root: Path) -> Path | None:
