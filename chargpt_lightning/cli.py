@@ -11,7 +11,6 @@ import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from chargpt_lightning.callbacks import SampleWriter
-from chargpt_lightning.checkpoints import load_safely
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.loggers import takes_text
@@ -43,10 +42,6 @@ class CharCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None) -> None:
-        with ExitStack() as self._until_the_end:
-            self._run(args)
-
-    def _run(self, args: list[str] | None) -> None:
         super().__init__(
             CharGPT,
             CharDataModule,
@@ -107,8 +102,7 @@ class CharCLI(LightningCLI):
         self.origin = None
         if asked.ckpt_path or running == args:
             root = Path(asked.trainer.default_root_dir)
-            origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
-            self.origin = self._until_the_end.enter_context(origin)
+            self.origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
         beneath = [] if self.origin is None else [self.origin.settings()]
         again = beneath or running != args
         self.config = parser.parse_args([*args[:1], *beneath, *args[1:]]) if again else first
@@ -175,20 +169,15 @@ class CharCLI(LightningCLI):
         log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
         if self.precision_is_chosen:
             log.info("precision: %s is the fastest here; --trainer.precision takes another", self.trainer.precision)
-        resumed = None if self.origin is None else self._begin_from(self.origin, model)
-        with run_held(self.trainer, 0 if self.origin is None else self.origin.step):
+        with ExitStack() as stack:
+            resumed = None
+            if self.origin is not None and self.origin.facts.resumable:
+                self._say_what_goes_on(self.origin)
+                resumed = stack.enter_context(self.origin.file(self.trainer))
+            elif self.origin is not None:
+                _put_weights_into(model, self.origin)
+            stack.enter_context(run_held(self.trainer, 0 if self.origin is None else self.origin.step))
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
-
-    def _begin_from(self, origin: Origin, model: CharGPT) -> Path | None:
-        """The checkpoint that Lightning is to go on from; mere weights are put into the network here."""
-        if origin.facts.resumable:
-            self._say_what_goes_on(origin)
-            return origin.ours
-        log.info("starting at step 0 with the weights of %s, which holds no optimizer's state", origin.path)
-        checkpoint = load_safely(origin.ours)
-        model.on_load_checkpoint(checkpoint)
-        model.load_state_dict(checkpoint["state_dict"])
-        return None
 
     def _say_what_goes_on(self, origin: Origin) -> None:
         """How a resumed run stands to what it was."""
@@ -201,9 +190,10 @@ class CharCLI(LightningCLI):
     def validate(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Prints the exact figures of the val split."""
         assert self.origin is not None, "find_origin finds one or raises"
-        (figures,) = self.trainer.validate(
-            model, datamodule=datamodule, ckpt_path=self.origin.ours, weights_only=True, verbose=False
-        )
+        with self.origin.file(self.trainer) as checkpoint:
+            (figures,) = self.trainer.validate(
+                model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
+            )
         if not self.trainer.is_global_zero:
             return
         print(f"loss: {figures['val/loss']:.6f}")
@@ -217,6 +207,15 @@ class CharCLI(LightningCLI):
         if self.origin.facts.resumable and self.origin.step == 0:
             raise ConfigError(f"ckpt_path ({self.origin.path}) must be of a trained network, but it has made 0 updates")
         model.sampling = self.config_init.predict.sample
-        self.trainer.predict(
-            model, datamodule=datamodule, ckpt_path=self.origin.ours, weights_only=True, return_predictions=False
-        )
+        with self.origin.file(self.trainer) as checkpoint:
+            self.trainer.predict(
+                model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True, return_predictions=False
+            )
+
+
+def _put_weights_into(model: CharGPT, origin: Origin) -> None:
+    """Begins with the weights of a checkpoint that Lightning cannot resume from."""
+    log.info("starting at step 0 with the weights of %s, which holds no optimizer's state", origin.path)
+    checkpoint = origin.content()
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
