@@ -18,6 +18,7 @@ from tqdm import tqdm
 from chargpt_lightning.allocator import keep_freed_memory
 from chargpt_lightning.cli import CharCLI
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.imports import imports_checked
 from chargpt_lightning.parser import TOOLS, called_as
 from chargpt_lightning.stopping import Stopped, stop_on_signals
 
@@ -57,7 +58,8 @@ def main(args: list[str] | None = None) -> None:
 def _run(args: list[str]) -> None:
     name = args[0] if args else ""
     if name not in TOOLS:
-        CharCLI(args)
+        with imports_checked():
+            CharCLI(args)
         return
     make_parser, tool = TOOLS[name]
     given = make_parser(f"{called_as()} {name}").parse_args(args[1:])

@@ -12,10 +12,9 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from chargpt_lightning.callbacks import SampleWriter
-from chargpt_lightning.checkpoints import load_safely
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.imports import denials_in_a_line, enforce_denylist, named_in, only_known_imports
+from chargpt_lightning.imports import allow_only_known_imports, named_in
 from chargpt_lightning.loggers import takes_text
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import translate
@@ -45,11 +44,6 @@ class CharCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None) -> None:
-        enforce_denylist()
-        with ExitStack() as self._until_the_end, denials_in_a_line():
-            self._run(args)
-
-    def _run(self, args: list[str] | None) -> None:
         super().__init__(
             CharGPT,
             CharDataModule,
@@ -110,12 +104,11 @@ class CharCLI(LightningCLI):
         self.origin = None
         if asked.ckpt_path or running == args:
             root = Path(asked.trainer.default_root_dir)
-            origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
-            self.origin = self._until_the_end.enter_context(origin)
+            self.origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
         if self.origin is None:
             self.config = first if running == args else parser.parse_args(args)
         else:
-            self._until_the_end.enter_context(only_known_imports(named_in(parser.dump(first))))
+            allow_only_known_imports(named_in(parser.dump(first)))
             self.config = parser.parse_args([*args[:1], self.origin.settings(), *args[1:]])
         self._complete(self.config[self.config.subcommand])
 
@@ -182,20 +175,15 @@ class CharCLI(LightningCLI):
         log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
         if self.precision_is_chosen:
             log.info("precision: %s is the fastest here; --trainer.precision takes another", self.trainer.precision)
-        resumed = None if self.origin is None else self._begin_from(self.origin, model)
-        with run_held(self.trainer, 0 if self.origin is None else self.origin.step):
+        with ExitStack() as stack:
+            resumed = None
+            if self.origin is not None and self.origin.facts.resumable:
+                self._say_what_goes_on(self.origin)
+                resumed = stack.enter_context(self.origin.file(self.trainer))
+            elif self.origin is not None:
+                _put_weights_into(model, self.origin)
+            stack.enter_context(run_held(self.trainer, 0 if self.origin is None else self.origin.step))
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
-
-    def _begin_from(self, origin: Origin, model: CharGPT) -> Path | None:
-        """The checkpoint that Lightning is to go on from; mere weights are put into the network here."""
-        if origin.facts.resumable:
-            self._say_what_goes_on(origin)
-            return origin.ours
-        log.info("starting at step 0 with the weights of %s, which holds no optimizer's state", origin.path)
-        checkpoint = load_safely(origin.ours)
-        model.on_load_checkpoint(checkpoint)
-        model.load_state_dict(checkpoint["state_dict"])
-        return None
 
     def _say_what_goes_on(self, origin: Origin) -> None:
         """How a resumed run stands to what it was."""
@@ -208,9 +196,10 @@ class CharCLI(LightningCLI):
     def validate(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Prints the exact figures of the val split."""
         assert self.origin is not None, "find_origin finds one or raises"
-        (figures,) = self.trainer.validate(
-            model, datamodule=datamodule, ckpt_path=self.origin.ours, weights_only=True, verbose=False
-        )
+        with self.origin.file(self.trainer) as checkpoint:
+            (figures,) = self.trainer.validate(
+                model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
+            )
         if not self.trainer.is_global_zero:
             return
         print(f"loss: {figures['val/loss']:.6f}")
@@ -224,6 +213,15 @@ class CharCLI(LightningCLI):
         if self.origin.facts.resumable and self.origin.step == 0:
             raise ConfigError(f"ckpt_path ({self.origin.path}) must be of a trained network, but it has made 0 updates")
         model.sampling = self.config_init.predict.sample
-        self.trainer.predict(
-            model, datamodule=datamodule, ckpt_path=self.origin.ours, weights_only=True, return_predictions=False
-        )
+        with self.origin.file(self.trainer) as checkpoint:
+            self.trainer.predict(
+                model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True, return_predictions=False
+            )
+
+
+def _put_weights_into(model: CharGPT, origin: Origin) -> None:
+    """Begins with the weights of a checkpoint that Lightning cannot resume from."""
+    log.info("starting at step 0 with the weights of %s, which holds no optimizer's state", origin.path)
+    checkpoint = origin.content()
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import pooch
@@ -14,7 +13,7 @@ from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.nanogpt_data import open_folder
 from chargpt_lightning.patterns import absolute, expanded, is_pattern, matching_files
 from chargpt_lightning.plays import render_plays
-from chargpt_lightning.reading import decode_utf8, not_empty, read_chunks
+from chargpt_lightning.reading import Seen, decode_utf8, not_empty, read_chunks, watched
 from chargpt_lightning.tinyshakespeare import fetch_tinyshakespeare
 
 log = logging.getLogger(__name__)
@@ -32,12 +31,13 @@ class Part:
     Args:
         source: The path or name by which an error says where it lies.
         raw_chunks: Gives the bytes that decide its characters; two texts with the same ones are the same.
-        chunks: Gives its characters.
+        chunks: Gives its characters, and shows its argument the bytes that it reads for them: `raw_chunks`, unless
+            they have changed.
     """
 
     source: str
     raw_chunks: Callable[[], Iterable[bytes]]
-    chunks: Callable[[], Iterator[str]]
+    chunks: Callable[[Seen], Iterator[str]]
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,23 @@ class Corpus:
                 yield BETWEEN_FILES
             yield from part.raw_chunks()
 
-    def chunks(self) -> Iterator[str]:
-        """The characters, at least one in all."""
-        return not_empty(chain.from_iterable(part.chunks() for part in self.parts), self.said)
+    def pieces(self, seen: Seen) -> Iterator[tuple[str, int, str]]:
+        """The characters in pieces, each behind the source of its part and its position there.
+
+        Args:
+            seen: Is shown the bytes of this reading, which are `raw_chunks` unless the text has changed.
+        """
+        for number, part in enumerate(self.parts):
+            if number:
+                seen(BETWEEN_FILES)
+            position = 0
+            for chunk in part.chunks(seen):
+                yield part.source, position, chunk
+                position += len(chunk)
+
+    def chunks(self, seen: Seen = lambda raw: None) -> Iterator[str]:
+        """The characters, at least one in all; `seen` is shown the bytes of this reading."""
+        return not_empty((chunk for _, _, chunk in self.pieces(seen)), self.said)
 
 
 def load_corpus(text: str | list[str]) -> Corpus:
@@ -110,11 +124,16 @@ def _load_one(source: str) -> Corpus:
         return _whole(source, _file(fetch_tinyshakespeare(cache_directory())))
     if source == "plays":
         text = render_plays()
-        return _whole(source, Part(source, lambda: [text.encode()], lambda: iter([text])))
+        return _whole(source, Part(source, lambda: [text.encode()], partial(_from_memory, text)))
     if source == "auto":
         return _load_shakespeare()
     path = expanded(source)
     return _folder(path) if path.is_dir() else _whole(absolute(source), _file(path))
+
+
+def _from_memory(text: str, seen: Seen) -> Iterator[str]:
+    seen(text.encode())
+    yield text
 
 
 def _whole(name: str, part: Part) -> Corpus:
@@ -143,7 +162,7 @@ def _file(path: Path) -> Part:
         raise ConfigError(f"data.text ({path}) must be a file, because it is read more than once")
     said = f"data.text ({path})"
     raw_chunks = partial(read_chunks, path, said)
-    return Part(str(path), raw_chunks, lambda: decode_utf8(raw_chunks(), said))
+    return Part(str(path), raw_chunks, lambda seen: decode_utf8(watched(raw_chunks(), seen), said))
 
 
 def _files(source: str) -> list[Path]:

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 from chargpt_lightning.errors import ConfigError, require_package
 from chargpt_lightning.files import make_whole
-from chargpt_lightning.foreign import as_ours
+from chargpt_lightning.foreign import read_as_ours
 from chargpt_lightning.huggingface import write_folder
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt_checkpoint import write_nanogpt
@@ -35,16 +35,16 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best")
         require_package("format", format, "transformers")
     path = newest_checkpoint(Path("runs"), ckpt_path) if ckpt_path in ("best", "last") else Path(ckpt_path)
     log.info("checkpoint: %s", path)
-    with as_ours(path) as (ours, checkpoint):
-        network = CharGPT.load_from_checkpoint(ours, map_location="cpu")
-        if (architecture := network.hparams["architecture"]) != "gpt2":
-            raise ConfigError(f"architecture ({architecture}) must be gpt2 to be exported, for {format} has no other")
-        checkpoint["hyper_parameters"] = dict(network.hparams)  # also what an older checkpoint does not say
-        with make_whole(out) as directory:
-            if format == "hf":
-                write_folder(checkpoint, directory)
-            else:
-                write_nanogpt(checkpoint, directory, home=out)
+    checkpoint, _ = read_as_ours(path)
+    network = CharGPT.from_content(checkpoint, path)
+    if (architecture := network.hparams["architecture"]) != "gpt2":
+        raise ConfigError(f"architecture ({architecture}) must be gpt2 to be exported, for {format} has no other")
+    checkpoint["hyper_parameters"] = dict(network.hparams)  # also what an older checkpoint does not say
+    with make_whole(out) as directory:
+        if format == "hf":
+            write_folder(checkpoint, directory)
+        else:
+            write_nanogpt(checkpoint, directory, home=out)
     log.info("%s: %s", format, out)
 
 

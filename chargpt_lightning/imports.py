@@ -45,35 +45,15 @@ OF_OTHERS = (
 )
 
 
-def enforce_denylist() -> None:
-    """Makes jsonargparse refuse what it denies to all, instead of warning, and leave alone what has no type."""
-    set_parsing_settings(import_path_denylist=[], instantiate_subclass_spec_in_any=False)
-
-
 @contextmanager
-def only_known_imports(named: Iterable[str]) -> Iterator[None]:
-    """Lets what is parsed and made of it name the classes of `OF_A_RUN`, and no others but these.
-
-    Args:
-        named: Import paths, of what has been imported.
-    """
-    known = (f"{module}.{name}" for module, names in OF_A_RUN.items() for name in names)
-    allowed = {path for given in (*known, *named) for path in (given, _defined_as(given))}
-    before = parsing_settings["import_path_verdicts"]
-    parsing_settings["import_path_verdicts"] = {"*": False} | dict.fromkeys(allowed, True)
-    try:
-        yield
-    finally:
-        parsing_settings["import_path_verdicts"] = before
-
-
-@contextmanager
-def denials_in_a_line() -> Iterator[None]:
-    """Says in a line which name was refused, and what the user can do.
+def imports_checked() -> Iterator[None]:
+    """Makes jsonargparse refuse what it denies to all, instead of warning, and leave alone what has no type.
 
     Raises:
-        ConfigError: If one was.
+        ConfigError: If a name was refused.
     """
+    before = parsing_settings["import_path_verdicts"]
+    set_parsing_settings(import_path_denylist=[], instantiate_subclass_spec_in_any=False)
     try:
         yield
     except (ArgumentError, ValueError) as error:
@@ -81,6 +61,19 @@ def denials_in_a_line() -> Iterator[None]:
             name, entry = denied.groups()
             raise ConfigError(OF_OTHERS.format(name) if entry == "*" else OF_ANYBODY.format(name)) from error
         raise
+    finally:
+        parsing_settings["import_path_verdicts"] = before
+
+
+def allow_only_known_imports(named: Iterable[str]) -> None:
+    """From here on settings, and what is made of them, may name only the classes of `OF_A_RUN`, and these.
+
+    Args:
+        named: Import paths of what has been imported.
+    """
+    known = (f"{module}.{name}" for module, names in OF_A_RUN.items() for name in names)
+    allowed = {path for given in (*known, *named) for path in (given, _defined_as(given))}
+    parsing_settings["import_path_verdicts"] = {"*": False} | dict.fromkeys(allowed, True)
 
 
 def named_in(dumped: str) -> list[str]:

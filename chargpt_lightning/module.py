@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import fields, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,7 +21,7 @@ from torchmetrics.text import Perplexity
 
 from chargpt_lightning.checkpoints import facts_of
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.foreign import as_ours
+from chargpt_lightning.foreign import read_as_ours
 from chargpt_lightning.gpt import GPT
 from chargpt_lightning.modern import ModernGPT
 from chargpt_lightning.network import GPTConfig
@@ -131,9 +132,26 @@ class CharGPT(L.LightningModule):
         Raises:
             ConfigError: If it cannot be read, or is of a network that is not ours.
         """
-        with as_ours(Path(checkpoint_path)) as (ours, checkpoint):
-            facts_of(checkpoint, Path(checkpoint_path))
-            return super().load_from_checkpoint(ours, **{"map_location": "cpu"} | kwargs)
+        checkpoint, _ = read_as_ours(Path(checkpoint_path))
+        return cls.from_content(checkpoint, Path(checkpoint_path), **kwargs)
+
+    @classmethod
+    def from_content(cls, checkpoint: Any, path: Path, **kwargs: Any) -> Self:
+        """The network of a checkpoint that has been read.
+
+        Args:
+            checkpoint: Its content, in this package's format.
+            path: Where it came from, for the error.
+            **kwargs: As in `load_from_checkpoint`.
+
+        Raises:
+            ConfigError: If it is not the content of a checkpoint of this package.
+        """
+        facts_of(checkpoint, path)
+        buffer = BytesIO()
+        torch.save({name: part for name, part in checkpoint.items() if name != "optimizer_states"}, buffer)
+        buffer.seek(0)
+        return super().load_from_checkpoint(buffer, **{"map_location": "cpu"} | kwargs)
 
     def sample(
         self,

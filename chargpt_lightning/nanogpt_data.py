@@ -17,7 +17,7 @@ import numpy as np
 
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
-from chargpt_lightning.reading import read_chunks
+from chargpt_lightning.reading import Seen, read_chunks, watched
 from chargpt_lightning.vocab import code_points
 
 _BINS = ("train.bin", "val.bin")
@@ -51,20 +51,28 @@ class DataFolder:
         """The alphabet and the ids as bytes, behind a mark that no file in UTF-8 can have.
 
         Raises:
-            ConfigError: If a file cannot be read, or has changed.
+            ConfigError: If a file cannot be read, or has another length than it had.
         """
-        yield b"\xffnanoGPT\xff" + self.alphabet.encode() + b"\xff"
+        yield self._head
         for name in self.ids:
             yield from self._read(name)
 
-    def chunks(self) -> Iterator[str]:
+    def chunks(self, seen: Seen) -> Iterator[str]:
         """The characters, each as it is: nothing counts as a line end or as a byte order mark.
 
+        Args:
+            seen: Is shown the bytes of this reading, which are `raw_chunks` unless a file has changed.
+
         Raises:
-            ConfigError: If a file cannot be read or has changed, or if an id has no character.
+            ConfigError: If a file cannot be read or has another length than it had, or if an id has no character.
         """
+        seen(self._head)
         for name in self.ids:
-            yield from _decode(self._read(name), self.alphabet, _said(self.path / name))
+            yield from _decode(watched(self._read(name), seen), self.alphabet, _said(self.path / name))
+
+    @property
+    def _head(self) -> bytes:
+        return b"\xffnanoGPT\xff" + self.alphabet.encode() + b"\xff"
 
     def _read(self, name: str) -> Iterator[bytes]:
         path, size = self.path / name, 0

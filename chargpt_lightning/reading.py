@@ -2,12 +2,13 @@
 
 import codecs
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 from chargpt_lightning.errors import ConfigError
 
+Seen = Callable[[bytes], object]  # what is shown the bytes of a reading: a checksum's update
 CHUNK_BYTES = 2**18  # what is made of it stays in a core's own cache
 
 
@@ -28,6 +29,13 @@ def read_chunks(path: Path, said: str) -> Iterator[bytes]:
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{said} must be a file that can be read, but: {reason}") from error
+
+
+def watched(chunks: Iterable[bytes], seen: Seen) -> Iterator[bytes]:
+    """The same bytes, each chunk shown to `seen` first."""
+    for raw in chunks:
+        seen(raw)
+        yield raw
 
 
 def decode_utf8(chunks: Iterable[bytes], said: str) -> Iterator[str]:

@@ -16,11 +16,11 @@ from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.cli import SaveConfigCallback
 
-from chargpt_lightning.checkpoints import CheckpointFacts, facts_of, read_checkpoint
+from chargpt_lightning.checkpoints import CheckpointFacts, facts_of, load_safely, read_checkpoint
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
-from chargpt_lightning.foreign import as_ours
-from chargpt_lightning.runs import from_here, newest_checkpoint
+from chargpt_lightning.foreign import file_to_restore, read_as_ours
+from chargpt_lightning.runs import from_here, is_run, newest_checkpoint
 from chargpt_lightning.toolbox import without
 
 log = logging.getLogger(__name__)
@@ -35,13 +35,13 @@ class Origin:
 
     Args:
         path: Where it lies.
-        ours: The same as a file of ours, which it is unless another program made it.
+        translated: Its content in this package's format, if another program made it; otherwise None.
         facts: What it says of itself.
         run: Directory of the run that goes on; None for `validate` and `predict`, and where the file lies in no run.
     """
 
     path: Path
-    ours: Path
+    translated: dict[str, Any] | None
     facts: CheckpointFacts
     run: Path | None
 
@@ -49,6 +49,23 @@ class Origin:
     def step(self) -> int:
         """The update that `fit` starts at: the first, where nothing but weights is there."""
         return self.facts.global_step if self.facts.resumable else 0
+
+    def content(self) -> dict[str, Any]:
+        """The checkpoint in this package's format.
+
+        Raises:
+            ConfigError: If it can no longer be read.
+        """
+        return load_safely(self.path) if self.translated is None else self.translated
+
+    @contextmanager
+    def file(self, trainer: L.Trainer) -> Iterator[Path]:
+        """The checkpoint as a file in this package's format, for a trainer to restore in the context."""
+        if self.translated is None:
+            yield self.path
+        else:
+            with file_to_restore(self.translated, trainer) as path:
+                yield path
 
     def settings(self) -> str:
         """What stands beneath the user's own settings, as a flag: the whole run's, or the checkpoint's own."""
@@ -88,10 +105,7 @@ class Origin:
         trainer.default_root_dir = str(self.run.parent)
 
 
-@contextmanager
-def find_origin(
-    subcommand: str, ckpt_path: str | Path | None, root: Path, text: str | list[str]
-) -> Iterator[Origin | None]:
+def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text: str | list[str]) -> Origin | None:
     """Looks up what `--ckpt_path` names, or what a command has that names none.
 
     Args:
@@ -105,25 +119,24 @@ def find_origin(
     """
     path = ckpt_path or (_requeued_checkpoint(root) if subcommand == "fit" else "best")
     if path is None:
-        yield None
-        return
+        return None
     path = newest_checkpoint(root, str(path)) if path in ("best", "last") else Path(path)
     log.info("checkpoint: %s", path)
-    with as_ours(path, text) as (ours, checkpoint):
-        facts = facts_of(checkpoint, path)
-        run = _run_of(path, facts) if subcommand == "fit" else None
-        if run is not None and not facts.resumable:
-            raise ConfigError(
-                f"ckpt_path ({path}) must hold the optimizer's state for {run} to go on, but holds only weights"
-            )
-        yield Origin(path, ours, facts, run)
+    checkpoint, is_translated = read_as_ours(path, text)
+    facts = facts_of(checkpoint, path)
+    run = _run_of(path, facts) if subcommand == "fit" else None
+    if run is not None and not facts.resumable:
+        raise ConfigError(
+            f"ckpt_path ({path}) must hold the optimizer's state for {run} to go on, but holds only weights"
+        )
+    return Origin(path, checkpoint if is_translated else None, facts, run)
 
 
 def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
     """The run that a checkpoint lies in, or beside if SLURM's signal made it."""
     directory = checkpoint.absolute().parent
     run = directory.parent if directory.name == "checkpoints" else directory / facts.run
-    return from_here(run) if facts.run and (run / "config.yaml").is_file() else None
+    return from_here(run) if facts.run and is_run(run) else None
 
 
 def _requeued_checkpoint(root: Path) -> Path | None:

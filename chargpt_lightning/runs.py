@@ -2,14 +2,18 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.files import remove_parts
 
 LOCK = ".lock"
+CHECKPOINTS = "checkpoints"
+BESIDE_CONFIG = (LOCK, "metrics.csv", CHECKPOINTS)  # a run has at least one; the lock's file may go on release
 
 
 def require_writable(root: Path) -> None:
@@ -42,7 +46,7 @@ def claim_directory(root: Path) -> Path:
 
 
 def lock_directory(run: Path) -> FileLock:
-    """Takes a run's directory for this process, until it ends in whatever way.
+    """Locks a run's directory for this process, until it ends in whatever way; removes what a killed one left there.
 
     Raises:
         ConfigError: If another process has it.
@@ -52,6 +56,8 @@ def lock_directory(run: Path) -> FileLock:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise ConfigError(f"ckpt_path ({run}) must not be of a run that another process is training") from error
+    for directory in (run, run / CHECKPOINTS):
+        remove_parts(directory)
     return lock
 
 
@@ -59,7 +65,8 @@ def release_directory(run: Path) -> None:
     """Takes away a directory that holds nothing, or nothing but its lock, which on Windows goes when it is released."""
     if {path.name for path in run.iterdir()} <= {LOCK}:
         (run / LOCK).unlink(missing_ok=True)
-        run.rmdir()
+        with suppress(OSError):  # a logger's own process may have written there since
+            run.rmdir()
 
 
 def from_here(path: str | Path) -> Path:
@@ -68,6 +75,12 @@ def from_here(path: str | Path) -> Path:
         return Path(os.path.relpath(path))
     except ValueError:
         return Path(path)
+
+
+def is_run(directory: Path) -> bool:
+    """Whether a directory is a run's: W&B and Hydra write a config.yaml too, but nothing else that a run writes."""
+    is_there = (directory / "config.yaml").is_file()
+    return is_there and any((directory / name).exists() for name in BESIDE_CONFIG)
 
 
 def newest_checkpoint(root: Path, name: str) -> Path:
@@ -80,14 +93,14 @@ def newest_checkpoint(root: Path, name: str) -> Path:
     Raises:
         ConfigError: If there is no run, or the newest has no checkpoint.
     """
-    configs = sorted(root.glob("**/config.yaml"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    runs = _newest_first(root)
     wanted = sorted(("best", "last"), key=lambda other: other != name)
-    found = {config.parent: _first_existing(config.parent, wanted) for config in configs}
-    if not configs and (theirs := root / "ckpt.pt").is_file():
+    found = {run: _first_existing(run, wanted) for run in runs}
+    if not runs and (theirs := root / "ckpt.pt").is_file():
         return theirs
     if not any(found.values()):
         raise ConfigError(f"trainer.default_root_dir ({root}) must hold a run with a checkpoint: `fit` makes one")
-    newest, earlier = configs[0].parent, next(filter(None, found.values()))
+    newest, earlier = runs[0], next(filter(None, found.values()))
     if checkpoint := found[newest]:
         return checkpoint
     raise ConfigError(
@@ -96,6 +109,11 @@ def newest_checkpoint(root: Path, name: str) -> Path:
     )
 
 
+def _newest_first(root: Path) -> list[Path]:
+    configs = (path for path in root.glob("**/config.yaml") if is_run(path.parent))
+    return [path.parent for path in sorted(configs, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
+
+
 def _first_existing(run: Path, names: list[str]) -> Path | None:
-    paths = (run / "checkpoints" / f"{name}.ckpt" for name in names)
+    paths = (run / CHECKPOINTS / f"{name}.ckpt" for name in names)
     return next((path for path in paths if path.exists()), None)

@@ -3,17 +3,21 @@
 import gc
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY, VERSE, full_disk, posix, prepare, refused
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -27,7 +31,7 @@ from chargpt_lightning.windows import MOST_SHUFFLED
 HARD = st.sampled_from("ab\r\n\ufeff\x00é不\U0001f642") | st.characters(exclude_categories=["Cs"])
 
 
-def encoded(source: str) -> tuple[TextFacts, np.ndarray]:
+def encoded(source: str | list[str]) -> tuple[TextFacts, np.ndarray]:
     """A text's facts and its ids."""
     text = load_corpus(source)
     facts = text_facts(text)
@@ -103,11 +107,44 @@ def test_each_alphabet_has_ids_of_its_own():
 
 @pytest.mark.parametrize(
     ("suffix", "damage"),
-    [(".json", b""), (".json", b'{"sha256": "8'), (".json", b"[]"), (".json", b"{}"), (".uint8", b"\0")],
+    [
+        (".json", b""),
+        (".json", b'{"sha256": "8'),
+        (".json", b"[]"),
+        (".json", b"{}"),
+        (".uint8", b"\0"),
+        (".crc32", b"0"),
+    ],
 )
 def test_a_damaged_cache_is_made_anew(suffix, damage):
     right, ids = encoded("verse.txt")
     in_cache()[suffix].write_bytes(damage)
+    again, ids_again = encoded("verse.txt")
+    assert (right, ids.tolist()) == (again, ids_again.tolist())
+
+
+@pytest.mark.parametrize("suffix", [".json", ".uint8"])
+def test_damage_that_keeps_the_length_is_noticed_and_is_one_line(run, suffix):
+    assert run(*TINY).code == 0
+    whole = in_cache()[suffix].read_bytes()
+    places = [whole.index(b'"characters": 1') + 14] if suffix == ".json" else [0, len(whole) // 2, len(whole) - 1]
+    for place in places:
+        gc.collect()  # Windows overwrites nothing that is mapped
+        in_cache()[suffix].write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        said = run("validate").err
+        assert said.count("cache: ") == said.count(f"{suffix} is damaged, and is made again") == 1
+        assert in_cache()[suffix].read_bytes() == whole
+    assert "cache: " not in run("validate").err
+
+
+def test_files_of_the_old_format_are_not_looked_at():
+    right, ids = encoded("verse.txt")
+    directory, alphabet = cache_directory() / "texts", hashlib.sha256(right.alphabet.encode()).hexdigest()
+    shutil.rmtree(directory)
+    directory.mkdir()
+    wrong = {"raw_sha256": right.raw_sha256, "sha256": right.sha256, "characters": len(ids), "alphabet": "wrong"}
+    (directory / f"{right.raw_sha256}.json").write_text(json.dumps(wrong), encoding="utf-8")
+    (directory / f"{right.raw_sha256}.{alphabet}.uint8").write_bytes(bytes(len(ids)))
     again, ids_again = encoded("verse.txt")
     assert (right, ids.tolist()) == (again, ids_again.tolist())
 
@@ -117,7 +154,7 @@ def test_what_a_crash_left_half_written_is_in_nobodys_way():
     half = in_cache()[".uint8"]
     half.rename(f"{half}.part")
     assert encoded("verse.txt")[1].tolist() == ids.tolist()
-    assert set(in_cache()) == {".json", ".uint8"}
+    assert set(in_cache()) == {".crc32", ".json", ".uint8"}
 
 
 def test_of_those_who_start_at_once_one_encodes(readings):
@@ -160,13 +197,73 @@ def test_a_foreign_character_is_named_with_its_place_in_the_text_and_leaves_no_i
     assert set(in_cache()) == {".json"}
 
 
-def test_a_text_that_changes_while_it_is_read_is_refused():
-    text = load_corpus("verse.txt")
+def lay_out(form: str, text: str) -> str | list[str]:
+    """Writes a text; gives what names it."""
+    if form == "folder":
+        shutil.rmtree("nano", ignore_errors=True)
+        return str(prepare("nano", text, alphabet="".join(sorted({*VERSE, "Z"}))))
+    half = len(text) // 2 if form == "files" else 0
+    for name, part in (("one.txt", text[:half]), ("two.txt", text[half:])):
+        Path(name).write_text(part, encoding="utf-8", newline="\n")
+    return ["one.txt", "two.txt"] if form == "files" else "two.txt"
+
+
+def changing(text: corpus.Corpus, reading: int, edit: Callable[[], object]) -> corpus.Corpus:
+    """The text, which is edited just before its characters are read for that time, counted from 0."""
+    readings = []
+
+    def chunks(*seen):
+        if len(readings) == reading:
+            edit()
+        readings.append(reading)
+        return first.chunks(*seen)
+
+    first, *others = text.parts
+    return replace(text, parts=[replace(first, chunks=chunks), *others])
+
+
+@pytest.mark.parametrize("reading", [0, 1], ids=["facts", "ids"])
+@pytest.mark.parametrize("form", ["file", "files", "folder"])
+@pytest.mark.parametrize("new", ["eerht", "ZZZZZ", "thr"], ids=["same characters", "another", "shorter"])
+def test_a_text_that_changes_while_it_is_read_is_refused_and_leaves_nothing_wrong(form, reading, new):
+    before, after = VERSE * 20, VERSE * 19 + VERSE.replace("three", new)
+    source = lay_out(form, before)
+    text = changing(load_corpus(source), reading, lambda: lay_out(form, after))
+    with pytest.raises(ConfigError, match=r"data.text \(.+\) must not change while it is read"):
+        text_ids(text, text_facts(text), CharVocab.of(before))
+    assert set(in_cache()) <= {".json"}
+    for content in (after, before):
+        facts, ids = encoded(lay_out(form, content))
+        assert facts.sha256 == hashlib.sha256(content.encode()).hexdigest()
+        assert CharVocab(facts.alphabet).decode(torch.from_numpy(ids)) == content
+
+
+def test_a_change_in_the_middle_of_a_reading_is_refused(monkeypatch):
+    """Half of the bytes are read before it, half after, in the first pass of all."""
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 100)
+    before, after = VERSE * 20, VERSE.replace("three", "eerht") * 20
+    lay_out("file", before)
+
+    def raw_chunks():
+        for number, raw in enumerate(reading.read_chunks(Path("two.txt"), "two.txt")):
+            yield raw
+            if number == 5:
+                lay_out("file", after)
+
+    text = load_corpus("two.txt")
+    text = replace(text, parts=[replace(text.parts[0], raw_chunks=raw_chunks)])
+    with pytest.raises(ConfigError, match="must not change while it is read"):
+        text_facts(text)
+
+
+def test_the_plays_are_read_from_memory_in_every_pass(monkeypatch):
+    monkeypatch.setattr(corpus, "render_plays", lambda: VERSE)
+    text = load_corpus("plays")
+    monkeypatch.setattr(corpus, "render_plays", lambda: VERSE[::-1])
     facts = text_facts(text)
-    Path("verse.txt").write_text(VERSE, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"data.text \(verse.txt\) must not change while it is read"):
-        text_ids(text, facts, CharVocab(facts.alphabet))
-    assert set(in_cache()) == {".json"}
+    ids = np.fromfile(text_ids(text, facts, CharVocab.of(VERSE)), np.uint8)
+    assert facts.raw_sha256 == facts.sha256 == hashlib.sha256(VERSE.encode()).hexdigest()
+    assert ids.tolist() == CharVocab.of(VERSE).encode(VERSE).tolist()
 
 
 def test_sampling_needs_no_cache(run, tiny_run):
