@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -53,3 +54,13 @@ def make_whole(path: Path) -> Iterator[Path]:
         path.mkdir(exist_ok=True)
         for file in Path(directory).iterdir():
             file.replace(path / file.name)
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged file to the next free `NAME.damaged-N`, and returns that.
+
+    Raises:
+        OSError: If it cannot be renamed.
+    """
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    return path.rename(next(name for name in names if not name.exists()))
