@@ -165,6 +165,27 @@ def test_a_run_that_crashed_and_goes_on_is_one_run_to_both(run, during):
     assert len({record.run.run_id for record in wandb_records(again) if record.HasField("run")}) == 1
 
 
+@pytest.mark.parametrize("given", [[], ["--trainer.logger.id", "abc"]], ids=["W&B's id", "the user's id"])
+def test_a_branch_is_a_run_of_its_own_to_wandb(run, given):
+    """The old run has the same records before and after."""
+    assert run(*TINY, "--trainer.max_steps", "2", "--trainer.logger", "Wandb", *given).code == 0
+    wandb.finish()
+    (RUN / "checkpoints/last.ckpt").rename("older.ckpt")
+    assert run("fit", "--ckpt_path", "best", "--trainer.max_steps", "4").code == 0
+    wandb.finish()
+    Path("older.ckpt").rename(RUN / "checkpoints/older.ckpt")
+    before = wandb_records()
+    branch = Path("runs/version_1")
+    assert run("fit", "--ckpt_path", str(RUN / "checkpoints/older.ckpt")).code == 0
+    wandb.finish()
+    assert run("fit", "--ckpt_path", "last", "--trainer.max_steps", "5").code == 0
+    wandb.finish()
+    old, new = ({record.run.run_id for record in wandb_records(one) if record.HasField("run")} for one in (RUN, branch))
+    assert (len(old), len(new), old & new) == (1, 1, set())
+    assert wandb_records() == before
+    assert [step for step, _ in in_wandb(branch)["train/loss"]] == [2, 3, 4]
+
+
 def test_being_watched_changes_nothing(run):
     assert run(*TINY, "--model.dropout", "0.3").code == 0
     assert run(*TINY, "--model.dropout", "0.3", "--trainer.logger", "TensorBoard").code == 0
