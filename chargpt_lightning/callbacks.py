@@ -98,7 +98,7 @@ class StepBar(ProgressBar):
 
 
 class Report(Callback):
-    """Says how each evaluation went, and at the end how the run did, with what it did before it was resumed."""
+    """Logs each evaluation, and at the end of training the speed and the best checkpoint."""
 
     def __init__(self) -> None:
         self._val_losses: dict[int, float] = {}  # by step
@@ -107,7 +107,7 @@ class Report(Callback):
         self._start_step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The evaluations so far."""
+        """The evaluations so far, by which a checkpoint knows its own val loss."""
         return {"val_losses": self._val_losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -145,11 +145,9 @@ class Report(Callback):
         elapsed_s = time.perf_counter() - self._start_s
         steps = trainer.global_step - self._start_step
         log.info("%s steps in %.1f s, %s tokens/s", f"{steps:,}", elapsed_s, f"{self._tokens / elapsed_s:,.0f}")
-        checkpoint = best_checkpoint(trainer)
-        if self._val_losses and checkpoint:
-            best_step = min(self._val_losses, key=self._val_losses.__getitem__)
-            path = from_here(checkpoint).as_posix()  # which every shell takes
-            log.info("best val loss %.4f at step %d: %s", self._val_losses[best_step], best_step, path)
+        if trainer.is_global_zero and (best := best_checkpoint(trainer)):
+            path = from_here(best.path).as_posix()  # which every shell takes
+            log.info("best val loss %.4f at step %d: %s", best.val_loss, best.step, path)
             log.info("sample from it: python -m chargpt_lightning predict --ckpt_path %s", shlex.quote(path))
 
 

@@ -152,7 +152,7 @@ class CharCLI(LightningCLI):
     def _settings_of_the_subcommand(self) -> dict[str, Any]:
         if self.subcommand == "fit":
             fit = self.config_init.fit
-            return settings_of_a_run(fit.trainer, self.origin.run if self.origin else None, fit.sample)
+            return settings_of_a_run(fit.trainer, self.origin, fit.sample)
         self.save_config_callback = None  # only a training run has a directory of its own
         quiet = {"logger": False, "callbacks": [], "enable_progress_bar": False}
         if self.subcommand == "validate":
@@ -187,7 +187,7 @@ class CharCLI(LightningCLI):
 
     def _say_what_goes_on(self, origin: Origin) -> None:
         """How a resumed run stands to what it was."""
-        log.info("resuming %s at step %d", origin.run or "in a new directory", origin.step)
+        log.info(origin.announcement())
         if origin.run is not None:
             before = self.parser.parse_args(["fit", origin.settings()]).fit
             for line in changes(before, self.config.fit):

@@ -1,6 +1,7 @@
 """The picture of runs: losses and learning rates by step."""
 
 import csv
+import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
 from io import BytesIO
@@ -15,11 +16,15 @@ from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
 from chargpt_lightning.history import History
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Points = tuple[list[int], list[float]]  # steps, and a figure at each
+MOST_POINTS = 100_000  # of a column that is logged at every update: a hundred for each pixel of the picture's width
+EVALUATED = ("val/", "train_eval/")  # these columns keep all their points
 BEGINNING = 0.05  # of the steps: the loss falls so far in them that all else would look flat beside it
 
 
@@ -31,12 +36,22 @@ def can_draw() -> bool:
 class Curves(Callback):
     """Draws a run as curves.png in its directory, anew at each evaluation."""
 
+    def __init__(self) -> None:
+        self._failed = False
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draws what metrics.csv has by now."""
         if trainer.is_global_zero and not trainer.sanity_checking and isinstance(history := trainer.logger, History):
             history.save()
-            run = Path(history.save_dir)
+            self._draw(Path(history.save_dir))
+
+    def _draw(self, run: Path) -> None:
+        try:
             write_picture(draw([run]), run / "curves.png")
+        except ConfigError as error:  # damage from before the run resumed, which is no reason to stop it
+            if not self._failed:
+                log.warning("curves.png is not drawn: %s", error)
+            self._failed = True
 
 
 def draw(runs: Sequence[Path]) -> "Figure":
@@ -74,32 +89,55 @@ def write_picture(figure: "Figure", path: Path) -> None:
     write_whole(path, content.getbuffer())
 
 
+class _Column:
+    """The points of a column; of more than `most`, every second is dropped, again and again."""
+
+    def __init__(self, most: int | None) -> None:
+        self.points: Points = ([], [])
+        self._most = most
+        self._interval = 1
+        self._seen = 0
+
+    def add(self, step: int, figure: float) -> None:
+        """Keeps a point, unless its neighbors stand for it."""
+        steps, figures = self.points
+        if self._seen % self._interval == 0:
+            steps.append(step)
+            figures.append(figure)
+        self._seen += 1
+        if self._most is not None and len(steps) > self._most:
+            del steps[1::2], figures[1::2]
+            self._interval *= 2
+
+
 def read_columns(run: Path) -> dict[str, Points]:
     """The columns of a run's metrics.csv, each with the steps that have a figure in it.
+
+    Columns of evaluations have all their points, others at most MOST_POINTS, evenly thinned out.
 
     Raises:
         ConfigError: If there is no such file, or no figures in it, or no losses of an evaluation.
     """
-    columns: dict[str, Points] = {}
+    columns: dict[str, _Column] = {}
     try:
         with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 _add_row(columns, row)
     except OSError as error:
         raise ConfigError(f"run ({run}) must be a run's directory, with its metrics.csv: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise ConfigError(f"run ({run}) must have numbers in its metrics.csv, but: {error}") from error
     if "val/loss" not in columns:
         raise ConfigError(f"run ({run}) must have been evaluated once, for a curve to be drawn")
-    return columns
+    return {name: column.points for name, column in columns.items()}
 
 
-def _add_row(columns: dict[str, Points], row: dict[str, str]) -> None:
+def _add_row(columns: dict[str, _Column], row: dict[str, str]) -> None:
     for name, figure in row.items():
         if figure:
-            steps, figures = columns.setdefault(name, ([], []))
-            steps.append(int(row["step"]))
-            figures.append(float(figure))
+            if name not in columns:
+                columns[name] = _Column(None if name.startswith(EVALUATED) else MOST_POINTS)
+            columns[name].add(int(row["step"]), float(figure))
 
 
 def _draw_run(losses: "Axes", rates: "Axes", run: Path, columns: dict[str, Points], color: str) -> None:

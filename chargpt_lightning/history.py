@@ -1,7 +1,6 @@
 """metrics.csv: the figures of a run, row by row, through stops and resumptions as if there had been none."""
 
 import csv
-import io
 import logging
 import os
 from pathlib import Path
@@ -14,8 +13,10 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from chargpt_lightning.files import write_whole
+from chargpt_lightning.files import set_aside
+from chargpt_lightning.keeping import forget_files
 from chargpt_lightning.runs import claim_directory, lock_directory, release_directory
+from chargpt_lightning.table import read_columns_of, rewrite
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +31,22 @@ class History(Logger):
 
     Args:
         root: A new run gets a directory below it when it starts.
-        run: The directory of a run that goes on; None for a new run.
+        run: The directory of the run that continues; None for a new run.
+        branches: Whether it continues in a directory of its own, and leaves that of `run` as it is.
 
     Raises:
-        ConfigError: When the run starts, if another process is at it.
+        ConfigError: When the run starts, if another process is training it.
     """
 
-    def __init__(self, root: Path, run: Path | None = None) -> None:
+    def __init__(self, root: Path, run: Path | None = None, branches: bool = False) -> None:
         super().__init__()
         self.rows = 0
+        self.columns: list[str] = []
+        self.in_place = run is not None and not branches
         self._root = root
-        self._run = run
+        self._before = run
+        self._run = None if branches else run
         self._lock: FileLock | None = None
-        self._names: list[str] = []
         self._pending: list[dict[str, Any]] = []
 
     @property
@@ -83,15 +87,16 @@ class History(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes the rows that are in memory; new names in them make the file anew."""
+        """Writes the rows that are in memory; new names in them rewrite the file."""
         if not self._pending:
             return
-        names = sorted(set(self._names).union(*self._pending))
-        if names != self._names or not self.path.exists():
-            self._rewrite(names, [*self._read(), *self._pending])
+        columns = sorted(set(self.columns).union(*self._pending))
+        if columns != self.columns or not self.path.exists():
+            rewrite(self.path, self.path, columns, more=self._pending)
+            self.columns = columns
         else:
             with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, names).writerows(self._pending)
+                csv.DictWriter(file, columns).writerows(self._pending)
                 file.flush()
                 os.fsync(file.fileno())  # a checkpoint that counts these rows must not outlive them
         self._pending = []
@@ -106,13 +111,25 @@ class History(Logger):
                 raise
 
     @rank_zero_only
-    def go_on_from(self, row: int) -> None:
-        """Drops what the stopped run had logged beyond the checkpoint that it goes on from."""
-        if kept := self._read()[:row]:
-            self._rewrite(list(kept[0]), kept)
-            self.rows = len(kept)
-            if self.rows < row:
-                log.warning("%s has lost %d of the %d rows before the checkpoint", self.path, row - self.rows, row)
+    def go_on_from(self, rows: int, columns: list[str]) -> None:
+        """Begins with the rows that the run had logged before a checkpoint, without later ones.
+
+        Args:
+            rows: How many there were.
+            columns: Of which columns; empty if the checkpoint does not say.
+        """
+        if self._before is None:
+            return
+        source = self._before / "metrics.csv"
+        found = read_columns_of(source)
+        if _is_intact(found, columns):
+            self.columns = columns or found
+            self.rows = rewrite(source, self.path, self.columns, most=rows)
+        elif found:
+            kept = set_aside(source) if self.in_place else source
+            log.warning("%s has a damaged header, so its rows are left out; they are still in %s", source, kept)
+        if self.rows < rows:
+            log.warning("%s has lost %d of the %d rows before the checkpoint", source, rows - self.rows, rows)
 
     @rank_zero_only
     def close(self) -> None:
@@ -121,19 +138,12 @@ class History(Logger):
             self._lock.release()
             release_directory(self._run)
 
-    def _read(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
-            return list(csv.DictReader(file))
 
-    def _rewrite(self, names: list[str], rows: list[dict[str, Any]]) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, names, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(self.path, text.getvalue().encode())
-        self._names = names
+def _is_intact(found: list[str], columns: list[str]) -> bool:
+    """Whether a header has the columns that it must have; where those are unknown, whether it is text with a step."""
+    if columns:
+        return set(columns) <= set(found)
+    return "step" in found and not any("\udc80" <= character <= "\udcff" for character in "".join(found))
 
 
 class HistoryInCheckpoints(Callback):
@@ -143,9 +153,15 @@ class HistoryInCheckpoints(Callback):
         """Writes the rows so far, and counts them into the checkpoint."""
         if trainer.is_global_zero and isinstance(history := trainer.logger, History):
             history.save()
-            checkpoint["history"] = {"run": Path(history.save_dir).name, "rows": history.rows}
+            run = Path(history.save_dir).name
+            checkpoint["history"] = {"run": run, "rows": history.rows, "columns": history.columns}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Goes on from that row."""
-        if trainer.is_global_zero and isinstance(history := trainer.logger, History):
-            history.go_on_from(checkpoint["history"]["rows"] if "history" in checkpoint else 0)
+        """Continues from that row."""
+        if not isinstance(history := trainer.logger, History):
+            return
+        if not history.in_place:
+            forget_files(trainer, checkpoint)
+        if trainer.is_global_zero:
+            known = checkpoint.get("history", {})
+            history.go_on_from(known.get("rows", 0), known.get("columns", []))

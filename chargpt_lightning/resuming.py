@@ -21,7 +21,7 @@ from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
 from chargpt_lightning.foreign import file_to_restore, read_as_ours
 from chargpt_lightning.runs import from_here, is_run, newest_checkpoint
-from chargpt_lightning.toolbox import without
+from chargpt_lightning.toolbox import listed, without
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +37,21 @@ class Origin:
         path: Where it lies.
         translated: Its content in this package's format, if another program made it; otherwise None.
         facts: What it says of itself.
-        run: Directory of the run that goes on; None for `validate` and `predict`, and where the file lies in no run.
+        run: Directory of the run that continues; None for `validate` and `predict`, and if the file is in no run.
+        last_step: Step of that run's last.ckpt if it is later than the checkpoint's, so that `fit` branches off
+            into a new directory; None if it continues in `run` itself.
     """
 
     path: Path
     translated: dict[str, Any] | None
     facts: CheckpointFacts
     run: Path | None
+    last_step: int | None = None
+
+    @property
+    def branches(self) -> bool:
+        """Whether the run continues in a directory of its own, and leaves the old one as it is."""
+        return self.last_step is not None
 
     @property
     def step(self) -> int:
@@ -66,6 +74,15 @@ class Origin:
         else:
             with file_to_restore(self.translated, trainer) as path:
                 yield path
+
+    def announcement(self) -> str:
+        """A line on where a resumed run continues."""
+        if self.branches:
+            return (
+                f"branching off {self.run} at step {self.step}, in a new directory; "
+                f"{self.run} stays as it is, up to step {self.last_step}"
+            )
+        return f"resuming {self.run or 'in a new directory'} at step {self.step}"
 
     def settings(self) -> str:
         """What stands beneath the user's own settings, as a flag: the whole run's, or the checkpoint's own."""
@@ -95,6 +112,8 @@ class Origin:
             config.data.text = self.facts.text
         if self.run is not None:
             self._move_root(config.trainer)
+        if self.branches:
+            self._forget_ids(config.trainer)
 
     def _move_root(self, trainer: Namespace) -> None:
         """The run goes on where it lies, aloud if the settings say another place."""
@@ -103,6 +122,17 @@ class Origin:
         if said not in (lies, *lies.parents):
             log.info("trainer.default_root_dir (%s) gives way: the run lies in %s", said, self.run.parent)
         trainer.default_root_dir = str(self.run.parent)
+
+    def _forget_ids(self, trainer: Namespace) -> None:
+        """A branch is a new run to other loggers too: it does not reuse the names that they know the old run by."""
+        assert self.run is not None
+        before = yaml.safe_load((self.run / "config.yaml").read_text(encoding="utf-8")).get("trainer", {})
+        old = [logger.get("init_args") or {} for logger in listed(before.get("logger")) if isinstance(logger, dict)]
+        for logger in listed(trainer.logger):
+            for name in ("id", "version"):
+                given = logger.get("init_args", {}).get(name) if isinstance(logger, Namespace) else None
+                if given is not None and any(given == arguments.get(name) for arguments in old):
+                    logger.init_args[name] = None
 
 
 def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text: str | list[str]) -> Origin | None:
@@ -129,7 +159,22 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
         raise ConfigError(
             f"ckpt_path ({path}) must hold the optimizer's state for {run} to go on, but holds only weights"
         )
-    return Origin(path, checkpoint if is_translated else None, facts, run)
+    return Origin(path, checkpoint if is_translated else None, facts, run, _later_step(path, facts.global_step, run))
+
+
+def _later_step(checkpoint: Path, step: int, run: Path | None) -> int | None:
+    """The step of a run's last.ckpt, if it is later than that of the checkpoint from which the run is to continue.
+
+    Raises:
+        ConfigError: If last.ckpt cannot be read.
+    """
+    if run is None or not (last := run / "checkpoints" / "last.ckpt").exists() or last.samefile(checkpoint):
+        return None
+    try:
+        last_step = read_checkpoint(last).global_step
+    except ConfigError as error:
+        raise ConfigError(f"{error}; to continue from {checkpoint} without it, move it away") from error
+    return last_step if last_step > step else None
 
 
 def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:

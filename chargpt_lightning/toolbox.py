@@ -1,6 +1,7 @@
 """Lightning's own callbacks in a run that is one epoch without end: what cannot work is refused."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
@@ -54,12 +55,22 @@ def require_callbacks_that_work(callbacks: Any) -> None:
 
 def _require_own_files(checkpoint: Namespace) -> None:
     if checkpoint.dirpath is not None:
+        _require_no_run(Path(checkpoint.dirpath))
         return
     for argument, taken in (("filename", ("best", "last")), ("save_last", (True, "link"))):
         if (value := checkpoint[argument]) in taken:
             raise ConfigError(
                 f"ModelCheckpoint.{argument} ({value}) must be another, or dirpath be given, "
                 "because best.ckpt and last.ckpt are kept anyway"
+            )
+
+
+def _require_no_run(directory: Path) -> None:
+    for run in (directory, directory.parent):
+        if (run / "config.yaml").is_file() and (run / "metrics.csv").is_file():
+            raise ConfigError(
+                f"ModelCheckpoint.dirpath ({directory}) must not be in the directory of a run ({run}), because it "
+                "could replace that run's files; without dirpath, checkpoints go into the directory of their own run"
             )
 
 

@@ -18,6 +18,7 @@ from chargpt_lightning.errors import ConfigError, require_at_least_one
 from chargpt_lightning.history import History, HistoryInCheckpoints
 from chargpt_lightning.keeping import BestAndLast, last_checkpoint
 from chargpt_lightning.loggers import Samples, TensorBoard, Wandb, require_packages, takes_text
+from chargpt_lightning.resuming import Origin
 from chargpt_lightning.sampling import SampleConfig
 from chargpt_lightning.speed import Speed
 from chargpt_lightning.stopping import Stopped, StopSafely
@@ -26,45 +27,47 @@ from chargpt_lightning.toolbox import listed
 log = logging.getLogger(__name__)
 
 
-def settings_of_a_run(trainer: Any, run: Path | None, sampling: SampleConfig) -> dict[str, Any]:
+def settings_of_a_run(trainer: Any, origin: Origin | None, sampling: SampleConfig) -> dict[str, Any]:
     """The user's loggers, callbacks and plugins, and ours beside them.
 
     Args:
         trainer: The Trainer's arguments as the user gave them.
-        run: The directory of a run that goes on; None for a new one.
+        origin: The checkpoint that it starts from; None for a new run.
         sampling: How samples are drawn for loggers that take text.
 
     Raises:
         ConfigError: If there is to be no logger.
     """
-    loggers = _loggers(trainer, run)
+    loggers = _loggers(trainer, origin)
     samples = [Samples(sampling)] if any(map(takes_text, loggers)) else []
     return {
         "logger": loggers,
-        "callbacks": [*_callbacks(trainer), *samples],
+        "callbacks": [*_callbacks(trainer, origin), *samples],
         "plugins": [*listed(trainer.plugins), WholeFileIO()],
         "enable_checkpointing": True,  # otherwise StopSafely could not be one of the callbacks
     }
 
 
-def _loggers(trainer: Any, run: Path | None) -> list[Logger]:
+def _loggers(trainer: Any, origin: Origin | None) -> list[Logger]:
     """A metrics.csv always, other loggers beside it."""
     if trainer.logger is False:
         raise ConfigError("trainer.logger (False) must not be off, because a run's directory is the logger's")
-    return [History(Path(trainer.default_root_dir), run), *_other_loggers(trainer)]
+    run, branches = (origin.run, origin.branches) if origin else (None, False)
+    return [History(Path(trainer.default_root_dir), run, branches), *_other_loggers(trainer)]
 
 
 def _other_loggers(trainer: Any) -> list[Any]:
     return [] if isinstance(trainer.logger, bool) else listed(trainer.logger)
 
 
-def _callbacks(trainer: Any) -> list[L.Callback]:
+def _callbacks(trainer: Any, origin: Origin | None) -> list[L.Callback]:
     """The user's, then those that every run has unless it is switched off."""
     callbacks = listed(trainer.callbacks)
     if trainer.enable_progress_bar is not False:
         callbacks.append(StepBar())
     if trainer.enable_checkpointing is not False:
-        callbacks.append(BestAndLast())
+        branch = (origin.path, origin.run) if origin and origin.branches else (None, None)
+        callbacks.append(BestAndLast(*branch))
     if can_draw():
         callbacks.append(Curves())
     return [*callbacks, EvaluateAtBothEnds(), Speed(), Report(), HistoryInCheckpoints(), StopSafely()]

@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import FAST, ROOT, TINY, VERSE, rows, several_devices
 from test_resume import assert_same_run
@@ -76,6 +78,32 @@ def test_a_signal_to_any_device_stops_all_and_the_resumed_run_is_the_same(start,
     resumed = command("fit", "--ckpt_path", "last", start=start)
     assert resumed.returncode == 0, resumed.stderr
     assert_same_run(Path("runs/version_0"), Path("runs/version_1"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [MODULE, TORCHRUN], ids=["python -m", "torchrun"])
+@pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
+def test_two_devices_branch_together_and_agree_on_what_is_best(start, two):
+    """The branch is the run that was never stopped; ruined then, it keeps its best although it is told of no best."""
+    old, new = Path("runs/version_0"), Path("runs/version_1")
+    assert command(*TINY, *two, "--trainer.max_steps", "2", start=start).returncode == 0
+    shutil.copy(old / "checkpoints/last.ckpt", old / "checkpoints/older.ckpt")
+    assert command("fit", "--ckpt_path", "last", "--trainer.max_steps", "6", start=start).returncode == 0
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    older = str(old / "checkpoints/older.ckpt")
+    branched = command("fit", "--ckpt_path", older, "--trainer.max_steps", "6", start=start)
+    assert branched.returncode == 0, branched.stderr
+    assert branched.stderr.count("branching off runs/version_0 at step 2, in a new directory; ") == 1
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
+    assert_same_run(old, new)
+    told = torch.load(new / "checkpoints/last.ckpt", weights_only=True)
+    torch.save(told | {"callbacks": {}}, new / "checkpoints/told.ckpt")
+    best = (new / "checkpoints/best.ckpt").read_bytes()
+    ruin = ["--model.learning_rate", "10", "--model.min_lr", "10", "--trainer.max_steps", "8"]
+    ruined = command("fit", "--ckpt_path", str(new / "checkpoints/told.ckpt"), *ruin, start=start)
+    assert ruined.returncode == 0, ruined.stderr
+    assert (new / "checkpoints/best.ckpt").read_bytes() == best
+    assert re.search(r"^best val loss .* at step 6: runs/version_1/checkpoints/best.ckpt$", ruined.stderr, re.MULTILINE)
 
 
 @pytest.mark.slow

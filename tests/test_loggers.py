@@ -24,7 +24,7 @@ LOGGED = {
     *("train/loss", "lr", "grad_norm", "val/loss", "val/perplexity", "val/characters", "train_eval/loss"),
     *("tokens_per_second", "mfu"),
 }
-RUN = Path("runs/version_0")
+RUN, BRANCH = Path("runs/version_0"), Path("runs/version_1")
 BOTH = """
 trainer:
   logger:
@@ -164,6 +164,19 @@ def test_a_run_that_crashed_and_goes_on_is_one_run_to_both(run, during):
     assert {name: sorted(set(points)) for name, points in twice.items()} == unbroken
     assert list(samples_in_tensorboard(again)) == [0, 2, 4, 5]
     assert len({record.run.run_id for record in wandb_records(again) if record.HasField("run")}) == 1
+
+
+@pytest.mark.parametrize("given", [[], ["--trainer.logger.id", "abc"]], ids=["W&B's id", "the user's id"])
+def test_a_branch_is_a_run_of_its_own_to_wandb(run, given):
+    assert run(*TINY, "--trainer.max_steps", "2", "--trainer.logger", "Wandb", *given).code == 0
+    older = RUN / "checkpoints/older.ckpt"
+    older.write_bytes((RUN / "checkpoints/last.ckpt").read_bytes())
+    for checkpoint, steps in (("last", "4"), (str(older), "4"), ("last", "5")):
+        wandb.finish()
+        assert run("fit", "--ckpt_path", checkpoint, "--trainer.max_steps", steps).code == 0
+    ids = [[path.name.rsplit("-", 1)[1] for path in one.glob("wandb/*run-*-*")] for one in (RUN, BRANCH)]
+    assert [len(set(of_run)) for of_run in ids] == [1, 1]
+    assert set(ids[0]) != set(ids[1])
 
 
 def test_being_watched_changes_nothing(run):

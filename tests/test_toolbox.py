@@ -176,6 +176,13 @@ def test_a_checkpoint_of_the_users_stands_beside_ours(run, interrupt):
     assert "at step 10: runs/version_0/checkpoints/best.ckpt" in result.err
 
 
+@pytest.mark.parametrize("directory", [RUN_0, RUN_0 / "checkpoints"])
+def test_a_checkpoint_of_the_users_is_not_put_among_those_of_another_run(run, tiny_run, directory):
+    tool = with_callback("ModelCheckpoint", dirpath=str(directory), filename="best", enable_version_counter=False)
+    message = refused(run, *TINY, *tool)
+    assert message.startswith(f"ModelCheckpoint.dirpath ({directory}) must not be in the directory of a run (")
+
+
 @pytest.mark.parametrize(
     ("name", "figure"),
     [("simple", "Total time (s)"), ("advanced", "function calls in"), ("pytorch", "Self CPU time total: ")],
