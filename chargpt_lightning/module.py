@@ -26,7 +26,7 @@ from chargpt_lightning.modern import ModernGPT
 from chargpt_lightning.network import GPTConfig
 from chargpt_lightning.optimizers import OptimizerConfig, OptimizerName
 from chargpt_lightning.prompts import encode_prompt
-from chargpt_lightning.sampling import SampleConfig, derived_seed, generate
+from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed
 from chargpt_lightning.schedule import Decay
 from chargpt_lightning.vocab import CharVocab, Unknown
 
@@ -158,10 +158,10 @@ class CharGPT(L.LightningModule):
         training = self.training
         self.eval()
         try:
-            drawn = torch.cat(list(generate(self.gpt, ids, [0], config)))
+            (text,) = continue_prompt(self.gpt, ids, [0], config)
         finally:
             self.train(training)
-        return vocab.decode(ids) + vocab.decode(drawn)
+        return vocab.decode(text)
 
     def setup(self, stage: str) -> None:
         """Compiles the network in place, which leaves the names in a checkpoint as they are."""
@@ -242,11 +242,7 @@ class CharGPT(L.LightningModule):
     def predict_step(self, batch: tuple[list[int], Tensor], batch_idx: int) -> Tensor:
         """Continues the prompt (T,) as the samples of these numbers (B,); returns ids (B, T + max_new_tokens)."""
         samples, prompt = batch
-        columns = [prompt.expand(len(samples), -1).T]
-        for ids in generate(self.gpt, prompt, samples, self.sampling):
-            columns.append(ids[None])
-            self.on_drawn(ids)
-        return torch.cat(columns).T
+        return continue_prompt(self.gpt, prompt, samples, self.sampling, self.on_drawn)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer, its learning rate set before each update."""
