@@ -72,17 +72,14 @@ class StepBar(ProgressBar):
         batch_idx: int,
     ) -> None:
         """Moves on; loss, learning rate and speed are read only when the line is drawn, and at the end."""
-        if self._bar is None:
+        if self._bar is None or trainer.global_step == self._bar.n:
             return
         drawn = self._bar.update(trainer.global_step - self._bar.n)
         if drawn or trainer.global_step == trainer.max_steps:
             rate = self._bar.format_dict["rate"] or 0.0  # updates per second
-            batches = trainer.accumulate_grad_batches
-            tokens = batch[0].numel() * trainer.world_size * batches
-            loss = outputs["loss"].item() * batches  # Lightning has divided it
-            self._bar.set_postfix_str(
-                f"loss {loss:.3f}, lr {trainer.optimizers[0].param_groups[0]['lr']:.1e}, {rate * tokens:,.0f} tokens/s"
-            )
+            tokens = batch[0].numel() * trainer.world_size * trainer.accumulate_grad_batches
+            lr = trainer.optimizers[0].param_groups[0]["lr"]
+            self._bar.set_postfix_str(f"loss {pl_module.train_loss:.3f}, lr {lr:.1e}, {rate * tokens:,.0f} tokens/s")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leaves the line as it is."""

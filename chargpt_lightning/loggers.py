@@ -7,13 +7,12 @@ from textwrap import indent
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from chargpt_lightning.errors import ConfigError, require_package
-from chargpt_lightning.sampling import SampleConfig, generate
+from chargpt_lightning.sampling import SampleConfig, continue_prompt
 from chargpt_lightning.vocab import CharVocab
 
 PACKAGES = {"TensorBoard": "tensorboard", "Wandb": "wandb"}
@@ -103,11 +102,14 @@ class Samples(Callback):
     def __init__(self, sampling: SampleConfig) -> None:
         self._sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, MOST_CHARACTERS))
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws on every device, because a sharded network runs on all of them at once."""
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draws with the weights that are evaluated and saved: WeightAveraging has swapped its averages in by now.
+
+        On every device, because a sharded network runs on all of them at once.
+        """
         prompt = trainer.datamodule.prompt_ids.to(pl_module.device)  # type: ignore[attr-defined]
-        ids = [prompt, *generate(pl_module.gpt, prompt, [0], self._sampling)]  # type: ignore[arg-type]
-        text = CharVocab(pl_module.hparams["alphabet"]).decode(torch.cat(ids))
+        (ids,) = continue_prompt(pl_module.gpt, prompt, [0], self._sampling)  # type: ignore[arg-type]
+        text = CharVocab(pl_module.hparams["alphabet"]).decode(ids)
         for logger in filter(takes_text, trainer.loggers):
             _log_text(logger, text, trainer.global_step)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from io import BytesIO
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, Self
 
 import lightning as L
@@ -16,29 +17,31 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
-from torchmetrics.text import Perplexity
 
 from chargpt_lightning.checkpoints import facts_of
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.foreign import read_as_ours
 from chargpt_lightning.gpt import GPT
+from chargpt_lightning.metrics import MeanLoss
 from chargpt_lightning.modern import ModernGPT
 from chargpt_lightning.network import GPTConfig
 from chargpt_lightning.optimizers import OptimizerConfig, OptimizerName
+from chargpt_lightning.precision import product_dtype
 from chargpt_lightning.prompts import encode_prompt
-from chargpt_lightning.sampling import SampleConfig, derived_seed, generate
+from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed
 from chargpt_lightning.schedule import Decay
 from chargpt_lightning.vocab import CharVocab, Unknown
 
 NETWORKS: dict[str, type[GPT | ModernGPT]] = {"gpt2": GPT, "modern": ModernGPT}
+SPLITS = ("val", "train_eval")  # by dataloader
 
 
 class CharGPT(L.LightningModule):
     """A character-level GPT and the way it is trained.
 
     The defaults are those of nanoGPT's recipe for a CPU. `sampling` says how `predict` draws, and `on_drawn` is called
-    with the next id of each sample (B,) as soon as it is drawn.
+    with the next id of each sample (B,) as soon as it is drawn. `train_loss` is the loss of the last update: the mean
+    over its micro-batches and devices, in nats per character.
 
     Args:
         alphabet: The vocabulary: all characters in the order of their ids. A checkpoint carries it.
@@ -105,9 +108,9 @@ class CharGPT(L.LightningModule):
         if architecture not in NETWORKS:
             raise ConfigError(f"architecture ({architecture}) must be one of {', '.join(NETWORKS)}")
         self.gpt = NETWORKS[architecture](config)
-        self.val_loss = MeanMetric(nan_strategy=math.nan)  # the default leaves out what is not a number
-        self.val_perplexity = Perplexity()
-        self.train_eval_loss = MeanMetric(nan_strategy=math.nan)
+        self.train_loss = math.nan
+        self._micro_losses: list[float] = []  # since the last update
+        self._mean_losses = tuple(MeanLoss() for _ in SPLITS)  # in a tuple they are not cast with the module
         self.sampling = SampleConfig()
         self.on_drawn: Callable[[Tensor], object] = lambda ids: None
         self._compiles = compile
@@ -176,10 +179,10 @@ class CharGPT(L.LightningModule):
         training = self.training
         self.eval()
         try:
-            drawn = torch.cat(list(generate(self.gpt, ids, [0], config)))
+            (text,) = continue_prompt(self.gpt, ids, [0], config)
         finally:
             self.train(training)
-        return vocab.decode(ids) + vocab.decode(drawn)
+        return vocab.decode(text)
 
     def setup(self, stage: str) -> None:
         """Compiles the network in place, which leaves the names in a checkpoint as they are."""
@@ -196,6 +199,7 @@ class CharGPT(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Gives the optimizer the settings of now: a resumed one has old ones, and LearningRateFinder changes one."""
+        self._micro_losses.clear()  # left by a run that an exception ended within an update
         optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
         if not isinstance(scheduler, LambdaLR):  # it is the finder's, who is looking
             return
@@ -221,9 +225,10 @@ class CharGPT(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The mean loss of a batch, in nats per character."""
         ids, targets = batch
-        loss = _cross_entropy(self(ids), targets)
-        self._train_loss = self._mean_over_devices(loss)
-        self._require_finite("train/loss", self._train_loss)
+        loss = _cross_entropy(self(ids), targets, "mean")
+        micro_loss = self._mean_over_devices(loss)
+        self._require_finite("train/loss", micro_loss)
+        self._micro_losses.append(micro_loss)
         return loss
 
     def _mean_over_devices(self, loss: Tensor) -> float:
@@ -235,48 +240,58 @@ class CharGPT(L.LightningModule):
         if not math.isfinite(figure):
             raise FloatingPointError(f"{name} ({figure}) at step {self.global_step} must be finite")
 
+    def on_validation_epoch_start(self) -> None:
+        """Resets the sums."""
+        for mean_loss in self._mean_losses:
+            mean_loss.begin(self.device)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Adds a batch to the figures of the val split or, from the second dataloader, the train split."""
+        """Adds a batch to the figures of the val split or, from the second dataloader, the train split.
+
+        The batch is empty on a device without windows left; a sharded network must run there too.
+        """
         ids, targets = batch
-        logits = self(ids)
-        if not targets.numel():  # on a device that has no windows left, where a sharded network must run all the same
-            return
-        mean_loss = self.train_eval_loss if dataloader_idx else self.val_loss
-        mean_loss.update(_cross_entropy(logits, targets), weight=targets.numel())
-        if mean_loss is self.val_loss:
-            self.val_perplexity.update(logits, targets)
+        self._mean_losses[dataloader_idx].update(_cross_entropy(self(ids), targets, "none"))
 
     def on_validation_epoch_end(self) -> None:
         """Logs the figures, under the number of updates made."""
-        self._require_finite("val/loss", self.val_loss.compute().item())
-        self.log("step", float(self.global_step), sync_dist=True)
-        self.log("val/loss", self.val_loss)
-        self.log("val/perplexity", self.val_perplexity)
-        self.log("val/characters", self.val_loss.weight.clone(), reduce_fx="sum", sync_dist=True)
-        if self.train_eval_loss.update_called:  # not in `validate`
-            self._require_finite("train_eval/loss", self.train_eval_loss.compute().item())
-            self.log("train_eval/loss", self.train_eval_loss)
+        self._log_exactly("step", torch.tensor(self.global_step))
+        dataloaders = len(self.trainer.num_val_batches)  # two in `fit`, one in `validate`, the same on every device
+        for split, mean_loss in zip(SPLITS, self._mean_losses[:dataloaders], strict=False):
+            loss, characters = mean_loss.compute()
+            self._require_finite(f"{split}/loss", loss.item())
+            self._log_exactly(f"{split}/loss", loss)
+            if split == "val":
+                self._log_exactly("val/perplexity", loss.exp())
+                self._log_exactly("val/characters", characters)
+
+    def _log_exactly(self, name: str, figure: Tensor) -> None:
+        """Logs a figure that is the same on every device, unrounded.
+
+        Lightning keeps float64 and turns everything else into float32. A maximum is exact, unlike the default, a mean.
+        """
+        device = self._mean_losses[0].device
+        self.log(name, figure.to(device, torch.float64), reduce_fx="max", sync_dist=True)
 
     def predict_step(self, batch: tuple[list[int], Tensor], batch_idx: int) -> Tensor:
         """Continues the prompt (T,) as the samples of these numbers (B,); returns ids (B, T + max_new_tokens)."""
         samples, prompt = batch
-        columns = [prompt.expand(len(samples), -1).T]
-        for ids in generate(self.gpt, prompt, samples, self.sampling):
-            columns.append(ids[None])
-            self.on_drawn(ids)
-        return torch.cat(columns).T
+        return continue_prompt(self.gpt, prompt, samples, self.sampling, self.on_drawn)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer, its learning rate set before each update."""
-        fused = self.trainer.precision != "16-mixed"  # fused, it would unscale gradients itself, after the clipping
-        dtype = torch.bfloat16 if self.trainer.precision.startswith("bf16") else torch.float32
-        optimizer = self.optimizer_config.build(self.gpt, fused, dtype)
+        precision = self.trainer.precision_plugin
+        scaled = getattr(precision, "scaler", None) is not None  # a fused one would unscale after clipping
+        dtype = product_dtype(precision, self.gpt.lm_head.weight)
+        dtype = torch.float32 if dtype == torch.float16 else dtype  # small gradients would vanish in float16
+        optimizer = self.optimizer_config.build(self.gpt, not scaled, dtype)
         scheduler = LambdaLR(optimizer, self.optimizer_config.learning_rate_ratio)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps broken weights out of the place of good ones."""
-        if not all(weights.isfinite().all() for weights in checkpoint["state_dict"].values()):
+        """Refuses to save non-finite weights, on all devices at once: only the first has a sharded network's."""
+        finite = all(bool(weights.isfinite().all()) for weights in checkpoint["state_dict"].values())
+        if not self.trainer.strategy.reduce_boolean_decision(finite):
             raise FloatingPointError(f"weights at step {self.global_step} must be finite to be saved")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -302,11 +317,14 @@ class CharGPT(L.LightningModule):
 
         Gradients are not scaled in bf16, so nothing is lost: https://github.com/Lightning-AI/pytorch-lightning/issues/21435
         """
-        norm = nn.utils.get_total_norm([weights.grad for weights in self.parameters() if weights.grad is not None])
+        gradients = [_float32_at_least(weights.grad) for weights in self.parameters() if weights.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         if gradient_clip_val and gradient_clip_algorithm == "value":
             nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
         elif gradient_clip_val:
             nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, norm)
+        self.train_loss = fmean(self._micro_losses)
+        self._micro_losses.clear()
         self._log_update(norm)
 
     def _log_update(self, norm: Tensor) -> None:
@@ -316,7 +334,7 @@ class CharGPT(L.LightningModule):
             return
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm  # of a sharded network
         learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        figures = {"train/loss": self._train_loss, "lr": learning_rate, "grad_norm": norm.item()}
+        figures = {"train/loss": self.train_loss, "lr": learning_rate, "grad_norm": norm.item()}
         for logger in self.loggers:
             logger.log_metrics(figures, step=self.global_step)
 
@@ -325,6 +343,10 @@ def _shape(size: torch.Size | None) -> str:
     return "absent" if size is None else " x ".join(map(str, size))
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean loss of logits (B, T, V) against targets (B, T)."""
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+def _cross_entropy(logits: Tensor, targets: Tensor, reduction: Literal["mean", "none"]) -> Tensor:
+    """The loss of logits (B, T, V) against targets (B, T), in float32 at least: their mean (), or each (B * T,)."""
+    return F.cross_entropy(_float32_at_least(logits).flatten(0, 1), targets.flatten(), reduction=reduction)
+
+
+def _float32_at_least(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

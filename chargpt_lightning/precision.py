@@ -1,6 +1,8 @@
-"""Which precision a machine trains in, where the user names none."""
+"""Which precision a machine trains in, where the user names none, and the dtype of a precision."""
 
 import torch
+from lightning.pytorch.plugins import Precision
+from torch import Tensor
 
 
 def native_precision(accelerator: str) -> str:
@@ -20,3 +22,16 @@ def native_precision(accelerator: str) -> str:
     else:
         native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16-mixed" if native else "32-true"
+
+
+@torch.no_grad()
+def product_dtype(precision: Precision, weight: Tensor) -> torch.dtype:
+    """The dtype in which a run multiplies matrices, read off a product that is computed as the run computes.
+
+    Args:
+        precision: The run's precision, `Trainer.precision_plugin`.
+        weight: One of the network's matrices, after the precision has converted the network.
+    """
+    factor = torch.ones(1, 1, dtype=weight.dtype, device=weight.device)
+    with precision.forward_context():
+        return (factor @ factor).dtype

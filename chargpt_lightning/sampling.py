@@ -4,7 +4,7 @@ The defaults are nanoGPT's (its `sample.py`).
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -104,7 +104,6 @@ class Network(Protocol):
         """Ids (B, T) to the logits of the next characters (B, V)."""
 
 
-@torch.no_grad()
 def generate(network: Network, prompt: Tensor, samples: Iterable[int], config: SampleConfig) -> Iterator[Tensor]:
     """Continues a prompt in several samples at once, one character at a time.
 
@@ -122,13 +121,48 @@ def generate(network: Network, prompt: Tensor, samples: Iterable[int], config: S
     Raises:
         ConfigError: If the prompt is empty.
     """
+    for texts in _growing_texts(network, prompt, samples, config):
+        yield texts[:, -1]
+
+
+def continue_prompt(
+    network: Network,
+    prompt: Tensor,
+    samples: Iterable[int],
+    config: SampleConfig,
+    on_drawn: Callable[[Tensor], object] = lambda ids: None,
+) -> Tensor:
+    """Continues a prompt in several samples at once, as `generate` does, to the end.
+
+    Args:
+        network: Predicts the next character.
+        prompt: Ids (T,).
+        samples: Numbers of the samples; sample n depends on the seed and n only.
+        config: How many characters, and how each is drawn.
+        on_drawn: Called with the next id of each sample (B,) as soon as it is drawn.
+
+    Returns:
+        The prompt and its continuations, ids (B, T + max_new_tokens).
+
+    Raises:
+        ConfigError: If the prompt is empty.
+    """
+    for texts in _growing_texts(network, prompt, samples, config):
+        on_drawn(texts[:, -1])
+    return texts
+
+
+@torch.no_grad()
+def _growing_texts(network: Network, prompt: Tensor, samples: Iterable[int], config: SampleConfig) -> Iterator[Tensor]:
+    """The texts after each character, (B, T + 1) up to (B, T + max_new_tokens): views of a single tensor."""
     if not len(prompt):
         raise ConfigError("prompt ('') must hold at least one character")
     chances = torch.stack([config.chances(n) for n in samples]).to(prompt.device)  # (B, max_new_tokens)
     texts = torch.cat([prompt.expand(len(chances), -1), torch.empty_like(chances, dtype=prompt.dtype)], dim=1)
     pasts = network.new_pasts()
-    for drawn, chance in enumerate(chances.T, start=len(prompt)):
+    for place in range(config.max_new_tokens):  # iterating over `chances` would make a tensor for every place at once
+        drawn = len(prompt) + place
         with torch.autocast(prompt.device.type, enabled=False):
             logits = network.next_logits(texts[:, :drawn], pasts)
-        texts[:, drawn] = next_ids(logits, config, chance)
-        yield texts[:, drawn]
+        texts[:, drawn] = next_ids(logits, config, chances[:, place])
+        yield texts[:, : drawn + 1]

@@ -9,11 +9,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from chargpt_lightning.network import LanguageModel
+from chargpt_lightning.precision import product_dtype
 
 CLOCKED = ("tokens_per_second", "mfu")  # which no two runs have the same
 PRODUCT_SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns
 LONG_ENOUGH_S = 0.005  # for a product to tell the device's rate
-DTYPES = {"bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class Speed(Callback):
@@ -24,10 +24,13 @@ class Speed(Callback):
     appendix B, who take the rate from a data sheet).
     """
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Counts operations, before a precision such as Transformer Engine replaces the network's layers."""
+        self._flop_per_token = flop_per_token(pl_module.gpt)  # type: ignore[arg-type]
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measures the device, and starts the clock."""
-        self._flop_per_token = flop_per_token(pl_module.gpt)  # type: ignore[arg-type]
-        dtype = DTYPES.get(str(trainer.precision), torch.float32)
+        dtype = product_dtype(trainer.precision_plugin, pl_module.gpt.lm_head.weight)  # type: ignore[union-attr, arg-type]
         self._flop_per_s = product_rate(trainer.strategy.root_device, dtype)
         self._restart()
 

@@ -116,11 +116,13 @@ class StopSafely(Checkpoint):
         self._requeue_asked = True
 
     def _agree(self, trainer: L.Trainer) -> tuple[int, bool]:
-        """What any of the devices was asked: all must act on it after the same update."""
+        """What any of the devices was asked, `trainer.should_stop` too: all must act on it after the same update."""
         if trainer.world_size == 1:
             return self._asked, self._requeue_asked
-        asked = torch.tensor([self._asked, self._requeue_asked], device=trainer.strategy.root_device)
-        signum, requeue = trainer.strategy.reduce(asked, reduce_op="max").tolist()
+        asked = [self._asked, self._requeue_asked, trainer.should_stop]
+        agreed = trainer.strategy.reduce(torch.tensor(asked, device=trainer.strategy.root_device), reduce_op="max")
+        signum, requeue, should_stop = agreed.tolist()
+        trainer.should_stop = bool(should_stop)
         return signum, bool(requeue)
 
     def _act(self, trainer: L.Trainer, saved: bool) -> None:

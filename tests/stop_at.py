@@ -1,14 +1,38 @@
-"""A callback for processes of their own: sends one of the devices a signal within an update."""
+"""Callbacks for processes of their own: something happens on one of the devices, or to the weights."""
 
+import math
 import signal
 
+import torch
 from lightning.pytorch.callbacks import Callback
 
 
 class StopAt(Callback):
+    """Sends one of the devices a signal within an update."""
+
     def __init__(self, step: int, signum: int, rank: int):
         self.step, self.signum, self.rank = step, signum, rank
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if (trainer.global_step, trainer.global_rank) == (self.step, self.rank):
             signal.raise_signal(self.signum)
+
+
+class ShouldStopAt(Callback):
+    """Asks to stop as Lightning has it, but on one device only."""
+
+    def __init__(self, step: int, rank: int):
+        self.step, self.rank = step, rank
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (trainer.global_step, trainer.global_rank) == (self.step, self.rank):
+            trainer.should_stop = True
+
+
+class BreakWeights(Callback):
+    """Makes weights infinite after an evaluation, before they are saved."""
+
+    @torch.no_grad()
+    def on_validation_end(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            trainer.optimizers[0].param_groups[0]["params"][0].fill_(math.inf)  # the network may have a copy, unsharded

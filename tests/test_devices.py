@@ -1,5 +1,6 @@
 """Several devices: the same global batches as one, stopped and resumed together, sharded by FSDP2."""
 
+import os
 import re
 import shlex
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import FAST, ROOT, TINY, VERSE, rows, several_devices
+from conftest import FAST, ROOT, TINY, VERSE, prepare, rows, several_devices
 from test_resume import assert_same_run
 
 pytestmark = several_devices
@@ -36,7 +37,15 @@ def settings(monkeypatch):
 
 
 def command(*args: str, start: list[str] = MODULE) -> subprocess.CompletedProcess:
-    return subprocess.run([*start, *args], capture_output=True, text=True, timeout=300, check=False)
+    """Runs a command to its end; if it hangs, the processes that it started end with it."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*start, *args], **pipes, text=True, start_new_session=True) as process:
+        try:
+            out, err = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def stop(step: int, signum: int, rank: int) -> list[str]:
@@ -140,6 +149,46 @@ def test_every_window_is_evaluated_once(run, tiny_run, two):
     assert together.returncode == 0, together.stderr
     assert alone["characters"] == 17 * 8
     assert yaml.safe_load(together.stdout) == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
+def test_a_split_may_have_fewer_windows_than_there_are_devices(run, two):
+    """One window of the train split to evaluate on: the second device has none, and still takes part."""
+    prepare("folder", VERSE, border=12)
+    short = [*TINY, "--data.text", "folder"]
+    assert run(*short, "--data.batch_size", "4").code == 0
+    together = command(*short, *two)
+    assert together.returncode == 0, together.stderr
+    assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
+    counted = [[row["val/characters"] for row in rows(Path(f"runs/version_{n}"))] for n in (0, 1)]
+    assert counted[0] == counted[1]
+
+
+@pytest.mark.slow
+def test_the_loss_of_an_update_is_the_mean_over_its_micro_batches_on_all_devices(run):
+    accumulated = [*TINY, "--trainer.accumulate_grad_batches", "3"]
+    assert run(*accumulated, "--data.batch_size", "4").code == 0
+    together = command(*accumulated, *DDP)
+    assert together.returncode == 0, together.stderr
+    assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_what_asks_one_device_to_stop_stops_all():
+    asked = ["--trainer.callbacks", "stop_at.ShouldStopAt"]
+    at = ["--trainer.callbacks.step", "3", "--trainer.callbacks.rank", "1"]
+    stopped = command(*TINY, *DDP, *asked, *at)
+    assert stopped.returncode == 0, stopped.stderr
+    assert "stopped at step 3\n" in stopped.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
+def test_broken_weights_end_all_devices(two):
+    broken = command(*TINY, *two, "--trainer.callbacks", "stop_at.BreakWeights")
+    assert broken.returncode == 1
+    assert "error: weights at step 2 must be finite to be saved" in broken.stderr
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ LOGGED = {
     *("tokens_per_second", "mfu"),
 }
 RUN, BRANCH = Path("runs/version_0"), Path("runs/version_1")
+TENSORBOARD = ["--trainer.logger", "TensorBoard"]
 BOTH = """
 trainer:
   logger:
@@ -112,6 +113,21 @@ def test_a_sample_is_what_predict_writes_first(run):
     assert run(*TINY, *sampling, "--trainer.logger", "TensorBoard").code == 0
     last = ["--ckpt_path", "last", "--sample.num_samples", "1", "--trainer.accelerator", "cpu"]
     assert run("predict", *last, *sampling).out == samples_in_tensorboard()[5] + "\n"
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_sample_of_averaged_weights_is_what_predict_writes(run, steps):
+    """And not what the weights that are trained on would write."""
+    average = ["--trainer.callbacks", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.8"]
+    length, fast = ["--sample.max_new_tokens", "60"], ["--model.learning_rate", "0.3", "--model.warmup_iters", "0"]
+    assert run(*TINY, *average, *fast, *length, "--trainer.max_steps", str(steps), *TENSORBOARD).code == 0
+    last = ["--ckpt_path", "last", "--sample.num_samples", "1", "--trainer.accelerator", "cpu"]
+    logged = samples_in_tensorboard()[steps] + "\n"
+    assert run("predict", *last, *length).out == logged
+    path = RUN / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path)
+    torch.save(checkpoint | {"state_dict": checkpoint["current_model_state"]}, path)
+    assert run("predict", *last, *length).out != logged
 
 
 def test_a_sample_for_a_logger_is_short(run):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import compiles
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins import MixedPrecision
 from torch.nn import functional as F
 
 from chargpt_lightning import CharDataModule, CharGPT
@@ -79,6 +80,32 @@ def test_the_schedule_moves_both_learning_rates_alike():
     watch = Watch(group=2)
     fit(tiny(**FAST, **schedule, lr_decay="linear", muon_learning_rate=0.2), max_steps=5, callbacks=[watch])
     assert watch.rates == pytest.approx([0.1, 0.2, 0.2, 0.15, 0.1], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("32-true", torch.float32),
+        ("64-true", torch.float64),
+        ("bf16-mixed", torch.bfloat16),
+        ("bf16-true", torch.bfloat16),
+        ("16-true", torch.float32),  # float16 has no room for small gradients
+    ],
+)
+def test_muon_works_in_the_precision_of_the_run(precision, dtype):
+    (optimizer,) = fit(tiny(**FAST), precision=precision, max_steps=1).optimizers
+    assert optimizer.dtype == dtype
+    assert optimizer.defaults["fused"]
+
+
+@pytest.mark.filterwarnings("ignore:.*GradScaler")
+def test_what_scales_gradients_unscales_them_before_they_are_clipped():
+    """A fused optimizer would do so itself, after it."""
+    scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    watch = Watch()
+    (optimizer,) = fit(tiny(), plugins=[scaled], callbacks=[watch], gradient_clip_val=0.01).optimizers
+    assert not optimizer.defaults["fused"]
+    assert watch.norms == pytest.approx([0.01] * len(watch.norms), rel=1e-3)
 
 
 def test_every_update_has_the_schedules_learning_rate():

@@ -1,13 +1,15 @@
-"""The precision of a run whose user names none."""
+"""The precision of a run whose user names none, and what a precision multiplies in."""
 
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 import yaml
 from conftest import TINY
+from lightning.pytorch.plugins import MixedPrecision
 
-from chargpt_lightning.precision import native_precision
+from chargpt_lightning.precision import native_precision, product_dtype
 
 UNSAID = [*TINY, "--trainer.precision", "null"]
 
@@ -58,3 +60,25 @@ def test_a_precision_that_is_named_is_taken_in_silence(run, cpu_with):
     said = run(*TINY).err
     assert "on cpu in 32-true" in said
     assert "precision: " not in said
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("32-true", torch.float32),
+        ("64-true", torch.float64),
+        ("bf16-mixed", torch.bfloat16),
+        ("bf16-true", torch.bfloat16),
+        ("16-true", torch.float16),
+    ],
+)
+def test_a_precision_is_asked_what_it_multiplies_in(precision, dtype):
+    plugin = L.Trainer(accelerator="cpu", precision=precision, logger=False).precision_plugin
+    network = plugin.convert_module(torch.nn.Linear(2, 2))
+    assert product_dtype(plugin, network.weight) == dtype
+
+
+def test_a_precision_that_casts_weights_and_products_multiplies_as_it_casts_products():
+    """As Transformer Engine's do, and FSDP's."""
+    weight = torch.ones(1, 1, dtype=torch.bfloat16)
+    assert product_dtype(MixedPrecision("16-mixed", "cpu"), weight) == torch.float16

@@ -1,11 +1,15 @@
 """How the next character is drawn."""
 
+import gc
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from chargpt_lightning import GPT, GPTConfig, ModernGPT
+from chargpt_lightning import GPT, CharGPT, GPTConfig, ModernGPT, sampling
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.sampling import SampleConfig, generate, next_ids
+from chargpt_lightning.loggers import Samples
+from chargpt_lightning.sampling import SampleConfig, continue_prompt, generate, next_ids
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0, 3.0, 0.0]])
 LARGEST_CHANCE = 1 - 2**-24  # of float32
@@ -177,3 +181,51 @@ def test_settings_out_of_range_are_refused(setting, message):
 def test_an_empty_prompt_is_refused():
     with pytest.raises(ConfigError, match=r"prompt \(''\) must hold at least one character"):
         next(generate(network(), torch.tensor([], dtype=torch.long), [0], SampleConfig()))
+
+
+def test_the_whole_texts_are_the_prompt_and_the_characters_as_they_came():
+    characters = []
+    gpt, prompt, config = network(), torch.tensor([1, 2]), SampleConfig(max_new_tokens=20)
+    texts = continue_prompt(gpt, prompt, [0, 1], config, lambda ids: characters.append(ids.tolist()))
+    assert texts.shape == (2, 22)
+    assert texts[:, :2].tolist() == [[1, 2], [1, 2]]
+    assert texts[:, 2:].T.tolist() == characters == [ids.tolist() for ids in generate(gpt, prompt, [0, 1], config)]
+
+
+def by_generate(module, config):
+    for _ in generate(module.gpt, torch.tensor([1]), [0, 1], config):
+        pass
+
+
+def by_sample(module, config):
+    module.sample("b", config.max_new_tokens)
+
+
+def by_predict_step(module, config):
+    module.sampling = config
+    module.eval().predict_step(([0, 1], torch.tensor([1])), 0)
+
+
+def by_samples(module, config):
+    data = SimpleNamespace(prompt_ids=torch.tensor([1]))
+    Samples(config).on_validation_epoch_start(SimpleNamespace(datamodule=data, loggers=[]), module)
+
+
+@pytest.mark.parametrize("draw", [by_generate, by_sample, by_predict_step, by_samples])
+def test_a_longer_text_takes_no_more_tensors(monkeypatch, draw):
+    module = CharGPT("abcde", block_size=8, n_layer=1, n_head=2, n_embd=8)
+    alive = []
+
+    def watched(*args):
+        if len(drawn) in (10, 150):
+            gc.collect()
+            alive.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
+        drawn.append(None)
+        return next_ids(*args)
+
+    monkeypatch.setattr(sampling, "next_ids", watched)
+    for characters in (11, 160):
+        drawn = []
+        draw(module, SampleConfig(max_new_tokens=characters))
+    short, early, late = alive
+    assert short == early == late

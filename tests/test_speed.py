@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY, VERSE, rows
+from lightning.pytorch.plugins import Precision
+from test_module import fit, tiny
 
 from chargpt_lightning import GPT, CharGPT, GPTConfig, speed
 from chargpt_lightning.modern import ModernGPT
@@ -72,3 +74,43 @@ def test_a_device_is_as_fast_as_its_products():
     factor = torch.ones(1024, 1024)
     elapsed_s = min(timeit.repeat(lambda: factor @ factor, number=1, repeat=5))
     assert 0.2 < speed.product_rate(torch.device("cpu"), torch.float32) / (2 * 1024**3 / elapsed_s) < 5
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("32-true", torch.float32),
+        ("64-true", torch.float64),
+        ("bf16-mixed", torch.bfloat16),
+        ("bf16-true", torch.bfloat16),
+        ("16-true", torch.float16),
+    ],
+)
+def test_the_device_is_measured_in_the_dtype_of_the_run(run, monkeypatch, precision, dtype):
+    measured = []
+    monkeypatch.setattr(speed, "product_rate", lambda device, dtype: measured.append(dtype) or 1e6)
+    assert run(*TINY, "--trainer.precision", precision).code == 0
+    assert measured == [dtype]
+
+
+class LayersOfItsOwn(Precision):
+    """Puts layers that torch does not know in the place of the network's, as Transformer Engine does."""
+
+    class Linear(torch.nn.Module):
+        def __init__(self, linear):
+            super().__init__()
+            self.weight, self.multiply = linear.weight, linear.forward
+
+        def forward(self, x):
+            return self.multiply(x)
+
+    def convert_module(self, module):
+        for block in module.gpt.transformer.h:
+            block.mlp.c_fc = self.Linear(block.mlp.c_fc)
+        return module
+
+
+def test_operations_are_counted_whatever_the_precision_makes_of_layers(clock):
+    evaluated = {"check_val_every_n_epoch": None, "val_check_interval": 2, "callbacks": [speed.Speed()]}
+    plain, other = (fit(tiny(), **evaluated, plugins=plugins).callback_metrics for plugins in ([], [LayersOfItsOwn()]))
+    assert plain["mfu"] == other["mfu"] > 0

@@ -57,10 +57,10 @@ def test_sigterm_saves(run, during):
 def test_a_signal_in_the_first_evaluation_stops_before_the_first_update(run, monkeypatch, signum, code):
     step = CharGPT.validation_step
 
-    def validation_step(module, *args):
-        if module.global_step == 0 and not module.val_loss.update_called:
+    def validation_step(module, batch, batch_idx, dataloader_idx):
+        if (module.global_step, batch_idx, dataloader_idx) == (0, 0, 0):
             signal.raise_signal(signum)
-        return step(module, *args)
+        return step(module, batch, batch_idx, dataloader_idx)
 
     monkeypatch.setattr(CharGPT, "validation_step", validation_step)
     result = run(*TINY)
