@@ -4,10 +4,12 @@ import logging
 import math
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from chargpt_lightning.callbacks import SampleWriter
@@ -16,7 +18,7 @@ from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.loggers import takes_text
 from chargpt_lightning.module import CharGPT
-from chargpt_lightning.nanogpt import translate
+from chargpt_lightning.nanogpt import flags_of_a_run, flags_of_counts, take_counts, translate
 from chargpt_lightning.parser import Parser, called_as, configs_first, texts_together
 from chargpt_lightning.precision import native_precision
 from chargpt_lightning.recipes import recipes
@@ -24,7 +26,7 @@ from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
 from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
 from chargpt_lightning.toolbox import require_callbacks_that_work, settle_callbacks
-from chargpt_lightning.trainer import require_sound, run_held, settings_of_a_run
+from chargpt_lightning.trainer import count_devices, one_line_errors, require_sound, run_held, settings_of_a_run
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +101,8 @@ class CharCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Reads either spelling, and again if there is a checkpoint: what it says stands beneath what the user says."""
-        args = configs_first(translate(texts_together(args)))
+        counts, args = take_counts(texts_together(args))
+        args = configs_first(translate(args))
         running = [arg for arg in args if not arg.startswith("--print_config")]
         first = parser.parse_args(running)
         asked = first[first.subcommand]
@@ -110,6 +113,9 @@ class CharCLI(LightningCLI):
             origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
             self.origin = self._until_the_end.enter_context(origin)
         beneath = [] if self.origin is None else [self.origin.settings()]
+        if first.subcommand == "fit":
+            beneath += self._settings_of_the_training(asked.trainer, counts)
+            args = _with_counts(parser, args, running, beneath, counts)
         again = beneath or running != args
         self.config = parser.parse_args([*args[:1], *beneath, *args[1:]]) if again else first
         config = self.config[self.config.subcommand]
@@ -121,6 +127,12 @@ class CharCLI(LightningCLI):
         config.ckpt_path = None  # Lightning would let it beat the flags
         if self.origin is not None:
             self.origin.complete(config)
+
+    def _settings_of_the_training(self, trainer: Namespace, counts: dict[str, int]) -> list[str]:
+        """What a checkpoint says of its training, as flags, where no run's config.yaml says it."""
+        if self.origin is None or self.origin.run is not None:
+            return []
+        return flags_of_a_run(self.origin.facts.training | counts, trainer, partial(count_devices, trainer))
 
     def before_instantiate_classes(self) -> None:
         """Refuses a run that could not be made, would never end, or could not be written; chooses its precision."""
@@ -144,10 +156,8 @@ class CharCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer as configured, with what every run of the subcommand has."""
         ours = self._settings_of_the_subcommand()
-        try:
+        with one_line_errors():
             return super().instantiate_trainer(**ours, **kwargs)
-        except (TypeError, ValueError) as error:  # an unknown accelerator or strategy, devices below 1
-            raise ConfigError(f"trainer: {error}") from error
 
     def _settings_of_the_subcommand(self) -> dict[str, Any]:
         if self.subcommand == "fit":
@@ -185,6 +195,7 @@ class CharCLI(LightningCLI):
             self._say_what_goes_on(origin)
             return origin.ours
         log.info("starting at step 0 with the weights of %s, which holds no optimizer's state", origin.path)
+        _warn_of_one_dropout(origin, model.gpt.config.dropout)
         checkpoint = load_safely(origin.ours)
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"])
@@ -220,3 +231,30 @@ class CharCLI(LightningCLI):
         self.trainer.predict(
             model, datamodule=datamodule, ckpt_path=self.origin.ours, weights_only=True, return_predictions=False
         )
+
+
+def _warn_of_one_dropout(origin: Origin, ratio: float) -> None:
+    """Names the dropouts of a Hugging Face folder if they differ."""
+    dropouts = origin.facts.dropouts
+    if len(set(dropouts.values())) > 1:
+        theirs = ", ".join(f"{name} {ratio:g}" for name, ratio in dropouts.items())
+        message = "dropout: %s has %s, but this network has one for all three: it trains with %s (--model.dropout)"
+        log.warning(message, origin.path, theirs, ratio)
+
+
+def _with_counts(
+    parser: LightningArgumentParser, args: list[str], running: list[str], beneath: list[str], counts: dict[str, int]
+) -> list[str]:
+    """The command line with nanoGPT's counts of batches and updates, which all other settings are needed to translate.
+
+    Args:
+        parser: Of the whole program.
+        args: The command line without the counts.
+        running: The same without `--print_config`.
+        beneath: What a checkpoint puts beneath it.
+        counts: As the user gave them.
+    """
+    if not counts:
+        return args
+    trainer = parser.parse_args([*running[:1], *beneath, *running[1:]]).fit.trainer
+    return configs_first([*args[:1], *flags_of_counts(counts, trainer, partial(count_devices, trainer)), *args[1:]])
