@@ -69,7 +69,9 @@ def _contents(checkpoint: dict[str, Any], path: Path) -> tuple[dict[str, Tensor]
             if "transformer.wte.weight" in weights:
                 shape = {name: args[name] for name in SHAPE}
                 bias = "transformer.ln_f.bias" in weights
-                return weights, {**shape, "bias": bias, "dropout": float(args.get("dropout", 0.0))}, step
+                dropout = args.get("dropout")
+                shape["dropout"] = float(dropout) if isinstance(dropout, int | float) else 0.0
+                return weights, {**shape, "bias": bias}, step
     raise ConfigError(f"ckpt_path ({path}) must hold model, model_args and iter_num, as nanoGPT writes them")
 
 

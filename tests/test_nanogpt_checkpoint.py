@@ -241,6 +241,13 @@ def test_a_setting_that_is_no_number_of_its_type_is_ignored(run, name, value):
     assert result.code == 0, result.err
 
 
+@pytest.mark.parametrize("dropout", ["x", None, [1]])
+def test_a_dropout_that_is_no_number_is_ignored(run, dropout):
+    nanogpt = NanoGPT()
+    path = lay_out(nanogpt.content() | {"model_args": nanogpt.args | {"dropout": dropout}})
+    assert run("validate", "--ckpt_path", str(path), "--trainer.accelerator", "cpu").code == 0
+
+
 @pytest.mark.parametrize("subcommand", ["validate", "predict"])
 def test_only_fit_takes_settings_over(run, subcommand):
     path = import_with(OF_THE_RUN | {"gradient_accumulation_steps": 7, "batch_size": 10**9})[2]
@@ -328,6 +335,7 @@ def test_an_alphabet_that_is_nowhere_or_another_is_said(run):
         ("model_args", {"n_layer": 2}),
         ("model_args", None),
         ("iter_num", None),
+        ("iter_num", -1),
     ],
 )
 def test_an_incomplete_checkpoint_is_said(run, part, value):
