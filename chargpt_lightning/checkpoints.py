@@ -16,6 +16,7 @@ from torch import Tensor
 
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
+from chargpt_lightning.nanogpt import settings_in
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class CheckpointFacts:
         global_step: Updates made.
         run: Name of its run's directory; "" if it was saved outside `fit`.
         resumable: Whether it holds the optimizer's state, and not only weights.
+        training: The run's settings in nanoGPT's words, as far as it says them.
+        dropouts: The ratios of a Hugging Face folder by name; empty for other checkpoints, which have one ratio.
     """
 
     hparams: dict[str, Any]
@@ -37,6 +40,8 @@ class CheckpointFacts:
     global_step: int
     run: str
     resumable: bool
+    training: dict[str, Any]
+    dropouts: dict[str, float]
 
 
 def load_safely(path: Path) -> Any:
@@ -99,7 +104,10 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             history = checkpoint.get("history")
             run = str(history.get("run", "")) if isinstance(history, dict) else ""
             resumable = _has_optimizer_state(checkpoint)
-            return CheckpointFacts(_BEFORE_THERE_WERE_TWO | hparams, text, sha256, global_step, run, resumable)
+            hparams = _BEFORE_THERE_WERE_TWO | hparams
+            training = settings_in(checkpoint.get("training"))
+            dropouts = _ratios(checkpoint.get("dropouts"))
+            return CheckpointFacts(hparams, text, sha256, global_step, run, resumable, training, dropouts)
     raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
 
 
@@ -109,6 +117,10 @@ def _has_optimizer_state(checkpoint: dict[str, Any]) -> bool:
         case {"loops": {"fit_loop": dict()}, "optimizer_states": [{"state": dict(state)}], "lr_schedulers": [_]}:
             return bool(state) or checkpoint["global_step"] == 0
     return False
+
+
+def _ratios(found: Any) -> dict[str, float]:
+    return {name: ratio for name, ratio in found.items() if isinstance(ratio, float)} if isinstance(found, dict) else {}
 
 
 def _text_of(checkpoint: dict[str, Any]) -> tuple[str | list[str], str | None]:

@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.imports import allow_only_known_imports, named_in
 from chargpt_lightning.loggers import takes_text
 from chargpt_lightning.module import CharGPT
-from chargpt_lightning.nanogpt import translate
+from chargpt_lightning.nanogpt import flags_of_a_run, flags_of_counts, take_counts, translate
 from chargpt_lightning.parser import Parser, called_as, configs_first, texts_together
 from chargpt_lightning.precision import native_precision
 from chargpt_lightning.recipes import recipes
@@ -25,7 +26,7 @@ from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
 from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
 from chargpt_lightning.toolbox import require_callbacks_that_work, settle_callbacks
-from chargpt_lightning.trainer import require_sound, run_held, settings_of_a_run
+from chargpt_lightning.trainer import count_devices, one_line_errors, require_sound, run_held, settings_of_a_run
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ class CharCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Reads either spelling, and again if there is a checkpoint, whose settings are defaults beneath the user's."""
-        args = configs_first(translate(texts_together(args)))
+        counts, args = take_counts(texts_together(args))
+        args = configs_first(translate(args))
         running = [arg for arg in args if not arg.startswith("--print_config")]
         first = parser.parse_args(running)
         asked = first[first.subcommand]
@@ -105,11 +107,14 @@ class CharCLI(LightningCLI):
         if asked.ckpt_path or running == args:
             root = Path(asked.trainer.default_root_dir)
             self.origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
-        if self.origin is None:
-            self.config = first if running == args else parser.parse_args(args)
-        else:
+        beneath = [] if self.origin is None else [self.origin.settings()]
+        if self.origin is not None:
             allow_only_known_imports(named_in(parser.dump(first)))
-            self.config = parser.parse_args([*args[:1], self.origin.settings(), *args[1:]])
+        if first.subcommand == "fit":
+            beneath += self._settings_of_the_training(asked.trainer, counts)
+            args = _with_counts(parser, args, running, beneath, counts)
+        again = beneath or running != args
+        self.config = parser.parse_args([*args[:1], *beneath, *args[1:]]) if again else first
         self._complete(self.config[self.config.subcommand])
 
     def _complete(self, config: Namespace) -> None:
@@ -121,6 +126,12 @@ class CharCLI(LightningCLI):
         config.ckpt_path = None  # Lightning would let it beat the flags
         if self.origin is not None:
             self.origin.complete(config)
+
+    def _settings_of_the_training(self, trainer: Namespace, counts: dict[str, int]) -> list[str]:
+        """What a checkpoint says of its training, as flags, where no run's config.yaml says it."""
+        if self.origin is None or self.origin.run is not None:
+            return []
+        return flags_of_a_run(self.origin.facts.training | counts, trainer, partial(count_devices, trainer))
 
     def before_instantiate_classes(self) -> None:
         """Refuses a run that could not be made, would never end, or could not be written; chooses its precision."""
@@ -144,10 +155,8 @@ class CharCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer as configured, with what every run of the subcommand has."""
         ours = self._settings_of_the_subcommand()
-        try:
+        with one_line_errors():
             return super().instantiate_trainer(**ours, **kwargs)
-        except (TypeError, ValueError) as error:  # an unknown accelerator or strategy, devices below 1
-            raise ConfigError(f"trainer: {error}") from error
 
     def _settings_of_the_subcommand(self) -> dict[str, Any]:
         if self.subcommand == "fit":
@@ -222,6 +231,34 @@ class CharCLI(LightningCLI):
 def _put_weights_into(model: CharGPT, origin: Origin) -> None:
     """Begins with the weights of a checkpoint that Lightning cannot resume from."""
     log.info("starting at step 0 with the weights of %s, which holds no optimizer's state", origin.path)
+    _warn_of_one_dropout(origin, model.gpt.config.dropout)
     checkpoint = origin.content()
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
+
+
+def _warn_of_one_dropout(origin: Origin, ratio: float) -> None:
+    """Names the dropouts of a Hugging Face folder if they differ."""
+    dropouts = origin.facts.dropouts
+    if len(set(dropouts.values())) > 1:
+        theirs = ", ".join(f"{name} {ratio:g}" for name, ratio in dropouts.items())
+        message = "dropout: %s has %s, but this network has one for all three: it trains with %s (--model.dropout)"
+        log.warning(message, origin.path, theirs, ratio)
+
+
+def _with_counts(
+    parser: LightningArgumentParser, args: list[str], running: list[str], beneath: list[str], counts: dict[str, int]
+) -> list[str]:
+    """The command line with nanoGPT's counts of batches and updates, which all other settings are needed to translate.
+
+    Args:
+        parser: Of the whole program.
+        args: The command line without the counts.
+        running: The same without `--print_config`.
+        beneath: What a checkpoint puts beneath it.
+        counts: As the user gave them.
+    """
+    if not counts:
+        return args
+    trainer = parser.parse_args([*running[:1], *beneath, *running[1:]]).fit.trainer
+    return configs_first([*args[:1], *flags_of_counts(counts, trainer, partial(count_devices, trainer)), *args[1:]])

@@ -4,6 +4,7 @@ GPT-2's network is the same there, but its matrices lie the other way round, and
 transformers says what a folder looks like; it is imported when it is needed, for it takes seconds.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ SAME: dict[str, Any] = {  # what our network is, in transformers' words
     "scale_attn_by_inverse_layer_idx": False,
     "tie_word_embeddings": True,
     "add_cross_attention": False,
+    "quantization_config": None,
 }
+DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")  # the first is the one that is taken over
 
 
 def read_folder(folder: Path) -> dict[str, Any]:
@@ -43,7 +46,8 @@ def read_folder(folder: Path) -> dict[str, Any]:
         "dropout": config.resid_pdrop,
         "bias": bias,
     }
-    return pack(weights, hparams, global_step=0)
+    dropouts = {name: float(getattr(config, name)) for name in DROPOUTS}
+    return pack(weights, hparams, global_step=0) | {"dropouts": dropouts}
 
 
 def _open(folder: Path) -> tuple[Any, dict[str, Tensor], Any]:
@@ -66,10 +70,27 @@ def _open(folder: Path) -> tuple[Any, dict[str, Tensor], Any]:
 def _require_our_network(config: Any, weights: dict[str, Tensor], folder: Path) -> None:
     if "transformer.wte.weight" not in weights:
         raise ConfigError(f"ckpt_path ({folder}) must hold a GPT2LMHeadModel, but has no transformer.wte.weight")
-    given = config.to_dict() | {"n_inner": config.n_inner or 4 * config.n_embd}
-    for name, value in (SAME | {"n_inner": 4 * config.n_embd}).items():
+    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))  # GPT2Config calls all models gpt2
+    given = config.to_dict() | {
+        "n_inner": config.n_inner or 4 * config.n_embd,
+        "model_type": stored.get("model_type", "gpt2"),
+    }
+    for name, value in (SAME | {"n_inner": 4 * config.n_embd, "model_type": "gpt2"}).items():
         if given.get(name) != value:
             raise ConfigError(f"{name} ({given.get(name)}) in {folder / 'config.json'} must be {value}, as in gpt.py")
+    _require_our_weights(config, weights, folder / "model.safetensors")
+
+
+def _require_our_weights(config: Any, weights: dict[str, Tensor], file: Path) -> None:
+    """Checks what the shapes of the weights do not show."""
+    embedding = weights["transformer.wte.weight"]
+    if config.vocab_size != len(embedding):
+        raise ConfigError(f"vocab_size ({config.vocab_size}) must be {len(embedding)}, as in {file}")
+    if "lm_head.weight" in weights and not torch.equal(weights["lm_head.weight"], embedding):
+        raise ConfigError(f"lm_head.weight in {file} must equal transformer.wte.weight, because gpt.py ties them")
+    for name, weight in weights.items():
+        if not weight.is_floating_point() and not name.endswith(MASKS):
+            raise ConfigError(f"{name} ({weight.dtype}) in {file} must be a floating-point number, and not quantized")
 
 
 def _alphabet_of(tokenizer: Any, folder: Path) -> str:
@@ -113,7 +134,7 @@ def write_folder(checkpoint: dict[str, Any], directory: Path) -> None:
 def _their_settings(hparams: dict[str, Any]) -> dict[str, Any]:
     shape = {name: hparams[name] for name in ("n_layer", "n_head", "n_embd")}
     sizes = {"vocab_size": len(hparams["alphabet"]), "n_positions": hparams["block_size"]}
-    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), hparams["dropout"])
+    dropout = dict.fromkeys(DROPOUTS, hparams["dropout"])
     ends = dict.fromkeys(("bos_token_id", "eos_token_id"))  # a text has none, and GPT-2's are no ids here
     return {"architectures": ["GPT2LMHeadModel"]} | shape | sizes | dropout | ends | SAME
 

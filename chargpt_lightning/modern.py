@@ -25,10 +25,14 @@ WIDTH = 4  # characters that are embedded together
 
 
 def rotation(positions: Tensor, head_size: int) -> Tensor:
-    """The turns of positions (T,): cosines and sines (2, T, D / 2), from a radian a position down to 1e-4."""
-    frequencies = 10_000 ** -(torch.arange(0, head_size, 2, device=positions.device) / head_size)  # (D / 2,)
-    angles = positions[:, None] * frequencies
-    return torch.stack([angles.cos(), angles.sin()])
+    """RoPE cosines and sines of positions (T,): (2, T, D / 2), with frequencies from 1 to 1e-4 rad per position.
+
+    The angles are computed in float64: in float32 they are half a radian off at position 1e7, which sampling reaches.
+    """
+    exact = positions.cpu() if positions.device.type == "mps" else positions  # MPS has no float64
+    exponents = torch.arange(0, head_size, 2, dtype=torch.float64, device=exact.device) / head_size  # (D / 2,)
+    angles = exact[:, None] * 10_000**-exponents
+    return torch.stack([angles.cos(), angles.sin()]).to(positions.device, torch.get_default_dtype())
 
 
 def rotated(x: Tensor, turns: Tensor) -> Tensor:

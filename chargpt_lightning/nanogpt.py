@@ -1,7 +1,14 @@
-"""The way in for nanoGPT's users: the flags of its `train.py` and `sample.py`, in our words."""
+"""nanoGPT's settings in this package's words: the flags of `train.py` and `sample.py`, and a run's own settings.
 
-from collections.abc import Callable
+nanoGPT counts batches over all devices and evaluations by updates, Lightning both by the batches of a device.
+"""
+
+import math
+from collections.abc import Callable, Container
 from pathlib import Path
+from typing import Any
+
+import lightning as L
 
 from chargpt_lightning.errors import ConfigError, require_package
 
@@ -35,7 +42,15 @@ RENAMED = {
     "temperature": "sample.temperature",
 }
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
-EVAL_INTERVAL = 250  # updates between evaluations in nanoGPT's recipe, and in ours
+COUNTS = {
+    "gradient_accumulation_steps": "trainer.accumulate_grad_batches",
+    "eval_interval": "trainer.val_check_interval",
+}
+OF_A_RUN: dict[str, tuple[type, ...]] = {  # settings for training that a checkpoint carries, and their types
+    **dict.fromkeys(("batch_size", "eval_iters", "log_interval", "max_iters", *COUNTS), (int,)),
+    "grad_clip": (int, float),
+}
+LARGEST = 2**63  # what is not below it is no count
 
 
 def translate(args: list[str]) -> list[str]:
@@ -51,7 +66,7 @@ def translate(args: list[str]) -> list[str]:
     Raises:
         ConfigError: If a flag has no value, or has no counterpart; then it names what to use instead.
     """
-    given, ours = _take_flags(args)
+    given, ours = _take_flags(args, RENAMED | OTHERS)
     if not given:
         return args
     settings = {RENAMED[name]: value for name, value in given.items() if name in RENAMED}
@@ -60,13 +75,104 @@ def translate(args: list[str]) -> list[str]:
     return [*ours[:1], *(f"--{name}={value}" for name, value in settings.items()), *ours[1:]]
 
 
-def _take_flags(args: list[str]) -> tuple[Flags, list[str]]:
-    """nanoGPT's flags with their values, and the other arguments."""
+def take_counts(args: list[str]) -> tuple[dict[str, int], list[str]]:
+    """Splits a command line: its COUNTS, which need the number of devices to be translated, and all else.
+
+    Raises:
+        ConfigError: If a count is missing, or is no whole number.
+    """
+    given, others = _take_flags(args, COUNTS)
+    return {name: _whole_number(name, value) for name, value in given.items()}, others
+
+
+def _whole_number(name: str, value: str) -> int:
+    if not value.isdecimal():
+        raise ConfigError(f"{name} ({value}) must be a whole number")
+    return int(value)
+
+
+def flags_of_counts(counts: dict[str, int], trainer: Any, devices: Callable[[], int]) -> list[str]:
+    """This package's flags for nanoGPT's counts.
+
+    Args:
+        counts: Some of COUNTS; what is missing stays as it is, the evaluations after as many updates.
+        trainer: The Trainer's arguments without them.
+        devices: Gives the number of devices over all nodes.
+
+    Raises:
+        ConfigError: If the devices cannot share the batches of an update equally.
+    """
+    batches = trainer.accumulate_grad_batches
+    updates = counts.get("eval_interval", _updates_between_evaluations(trainer))
+    flags = []
+    if "gradient_accumulation_steps" in counts:
+        batches = _share(counts["gradient_accumulation_steps"], devices())
+        flags.append(f"--trainer.accumulate_grad_batches={batches}")
+    return flags if updates is None else [*flags, f"--trainer.val_check_interval={updates * batches}"]
+
+
+def _updates_between_evaluations(trainer: Any) -> int | None:
+    """None where Lightning goes by another measure."""
+    interval, batches = trainer.val_check_interval, trainer.accumulate_grad_batches
+    return math.ceil(interval / batches) if isinstance(interval, int) and batches > 0 else None
+
+
+def _share(batches: int, devices: int) -> int:
+    if batches % devices:
+        raise ConfigError(
+            f"gradient_accumulation_steps ({batches}) must be divisible by the number of devices ({devices}), "
+            "which share the batches of an update; --gradient_accumulation_steps sets another number"
+        )
+    return batches // devices
+
+
+def settings_in(config: Any) -> dict[str, Any]:
+    """The settings OF_A_RUN in nanoGPT's `config`; what is of another type, or below 0, is ignored."""
+    found = config if isinstance(config, dict) else {}
+    return {
+        name: found[name]
+        for name, types in OF_A_RUN.items()
+        if type(found.get(name)) in types and 0 <= found[name] < LARGEST
+    }
+
+
+def settings_of(trainer: L.Trainer) -> dict[str, Any]:
+    """The settings OF_A_RUN that a Trainer has, the same for any number of devices."""
+    parts = {"trainer": trainer, "data": trainer.datamodule}  # type: ignore[attr-defined]
+    places = {name: RENAMED[name].split(".") for name in OF_A_RUN if name in RENAMED}
+    settings = {name: getattr(parts[part], attribute, None) for name, (part, attribute) in places.items()}
+    if not settings["grad_clip"] or trainer.gradient_clip_algorithm == "value":
+        settings["grad_clip"] = 0.0  # off; clipping by value has no counterpart
+    settings["gradient_accumulation_steps"] = trainer.accumulate_grad_batches * trainer.world_size
+    settings["eval_interval"] = _updates_between_evaluations(trainer)
+    return settings_in(settings)
+
+
+def flags_of_a_run(settings: dict[str, Any], trainer: Any, devices: Callable[[], int]) -> list[str]:
+    """This package's flags for settings OF_A_RUN, over which the user's are to be put.
+
+    Args:
+        settings: By nanoGPT's names.
+        trainer: The Trainer's arguments as the user gave them.
+        devices: Gives the number of devices over all nodes.
+
+    Raises:
+        ConfigError: If the devices cannot share the batches of an update equally, and the user gives no other number.
+    """
+    counts = {name: settings[name] for name in COUNTS if name in settings}
+    if trainer.accumulate_grad_batches != 1:
+        counts.pop("gradient_accumulation_steps", None)
+    renamed = [f"--{RENAMED[name]}={value}" for name, value in settings.items() if name in RENAMED]
+    return [*renamed, *flags_of_counts(counts, trainer, devices)]
+
+
+def _take_flags(args: list[str], names: Container[str]) -> tuple[Flags, list[str]]:
+    """nanoGPT's flags of these names with their values, and the other arguments."""
     given, ours = {}, []
     remaining = iter(args)
     for arg in remaining:
         name, equals, value = arg.removeprefix("--").partition("=")
-        if not arg.startswith("--") or name not in RENAMED | OTHERS:
+        if not arg.startswith("--") or name not in names:
             ours.append(arg)
         elif equals:
             given[name] = value
@@ -91,20 +197,6 @@ def _dtype(given: Flags, subcommand: str) -> Flags:
     if given["dtype"] not in PRECISIONS:
         raise ConfigError(f"dtype ({given['dtype']}) must be one of {', '.join(PRECISIONS)}")
     return {"trainer.precision": PRECISIONS[given["dtype"]]}
-
-
-def _evaluation(given: Flags, subcommand: str) -> Flags:
-    """nanoGPT counts updates between evaluations, Lightning batches."""
-    batches = _count(given, "gradient_accumulation_steps", 1)
-    updates = _count(given, "eval_interval", EVAL_INTERVAL)
-    return {"trainer.accumulate_grad_batches": str(batches), "trainer.val_check_interval": str(updates * batches)}
-
-
-def _count(given: Flags, name: str, default: int) -> int:
-    value = given.get(name, str(default))
-    if not value.isdecimal():
-        raise ConfigError(f"{name} ({value}) must be a whole number")
-    return int(value)
 
 
 def _init_from(given: Flags, subcommand: str) -> Flags:
@@ -162,8 +254,6 @@ def _seed(given: Flags, subcommand: str) -> Flags:
 OTHERS: dict[str, Callable[[Flags, str], Flags]] = {
     "device": _device,
     "dtype": _dtype,
-    "eval_interval": _evaluation,
-    "gradient_accumulation_steps": _evaluation,
     "init_from": _init_from,
     "eval_only": _eval_only,
     "always_save_checkpoint": _always_save_checkpoint,

@@ -14,6 +14,7 @@ from torch.optim import AdamW
 from chargpt_lightning.checkpoints import network_weights, pack
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import open_whole
+from chargpt_lightning.nanogpt import settings_in
 from chargpt_lightning.nanogpt_data import read_alphabet, write_alphabet
 
 SHAPE = ("n_layer", "n_head", "n_embd", "block_size")
@@ -21,6 +22,8 @@ TRAINING = (
     *("learning_rate", "min_lr", "warmup_iters", "lr_decay_iters", "decay_lr"),
     *("weight_decay", "beta1", "beta2"),
 )
+
+GRAD_CLIP = 1.0  # of train.py where nobody gives another
 
 
 def is_nanogpt(checkpoint: Any) -> bool:
@@ -51,13 +54,14 @@ def from_nanogpt(checkpoint: dict[str, Any], path: Path, text: str | list[str]) 
     packed = pack(weights, {"alphabet": alphabet} | shape | _training(config), step)
     if (folder / "val.bin").is_file():
         packed["CharDataModule"] = {"text": str(folder.absolute()), "sha256": None}
-    return packed | _state_of_the_run(checkpoint, weights, step)
+    training = {"grad_clip": GRAD_CLIP} | settings_in(config)
+    return packed | {"training": training} | _state_of_the_run(checkpoint, weights, step)
 
 
 def _contents(checkpoint: dict[str, Any], path: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
     """Weights, shape and step."""
     match checkpoint:
-        case {"model": dict(model), "model_args": dict(args), "iter_num": int(step)} if all(
+        case {"model": dict(model), "model_args": dict(args), "iter_num": int(step)} if step >= 0 and all(
             [isinstance(args.get(name), int) for name in SHAPE] + [isinstance(part, Tensor) for part in model.values()]
         ):
             weights = {name.removeprefix("_orig_mod."): weight for name, weight in model.items()}
@@ -65,7 +69,9 @@ def _contents(checkpoint: dict[str, Any], path: Path) -> tuple[dict[str, Tensor]
             if "transformer.wte.weight" in weights:
                 shape = {name: args[name] for name in SHAPE}
                 bias = "transformer.ln_f.bias" in weights
-                return weights, {**shape, "bias": bias, "dropout": float(args.get("dropout", 0.0))}, step
+                dropout = args.get("dropout")
+                shape["dropout"] = float(dropout) if isinstance(dropout, int | float) else 0.0
+                return weights, {**shape, "bias": bias}, step
     raise ConfigError(f"ckpt_path ({path}) must hold model, model_args and iter_num, as nanoGPT writes them")
 
 
@@ -99,12 +105,12 @@ def _state_of_the_run(checkpoint: dict[str, Any], weights: dict[str, Tensor], st
     nothing: dict[str, Any] = {"total": {}, "current": {}}
     progress = {
         "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": made, "zero_grad": nothing}},
-        "epoch_loop.state_dict": {"_batches_that_stepped": step},
     }
     return {
         "optimizer_states": [optimizer],
         "lr_schedulers": [{"last_epoch": step, "_step_count": step + 1, "lr_lambdas": [{}, {}]}],
         "loops": {"fit_loop": progress, "validate_loop": {}, "predict_loop": {}},
+        "callbacks": {},  # without which Lightning would show the checkpoint to no callback
     }
 
 
@@ -155,11 +161,17 @@ def write_nanogpt(checkpoint: dict[str, Any], directory: Path, home: Path) -> No
         "model_args": shape | {"vocab_size": len(hparams["alphabet"])},
         "iter_num": checkpoint["global_step"],
         "best_val_loss": min(_val_losses(checkpoint), default=1e9),  # nanoGPT's word for none
-        "config": {"dataset": str(home.absolute())} | {name: hparams[name] for name in TRAINING if name in hparams},
+        "config": {"dataset": str(home.absolute())} | _settings(checkpoint),
     }
     with open_whole(directory / "ckpt.pt") as file:
         torch.save(content, file)
     write_alphabet(directory / "meta.pkl", hparams["alphabet"])
+
+
+def _settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What the checkpoint knows of the run's settings."""
+    hparams = {name: value for name, value in checkpoint["hyper_parameters"].items() if name in TRAINING}
+    return hparams | settings_in(checkpoint.get("training"))
 
 
 def _optimizer_for_nanogpt(checkpoint: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.loggers import Logger
 
 from chargpt_lightning.callbacks import EvaluateAtBothEnds, Report, StepBar
@@ -23,6 +23,7 @@ from chargpt_lightning.sampling import SampleConfig
 from chargpt_lightning.speed import Speed
 from chargpt_lightning.stopping import Stopped, StopSafely
 from chargpt_lightning.toolbox import listed
+from chargpt_lightning.updates import CountUpdates
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,32 @@ def _callbacks(trainer: Any, origin: Origin | None) -> list[L.Callback]:
         callbacks.append(BestAndLast(*branch))
     if can_draw():
         callbacks.append(Curves())
-    return [*callbacks, EvaluateAtBothEnds(), Speed(), Report(), HistoryInCheckpoints(), StopSafely()]
+    return [*callbacks, EvaluateAtBothEnds(), Speed(), Report(), HistoryInCheckpoints(), CountUpdates(), StopSafely()]
+
+
+def count_devices(trainer: Namespace) -> int:
+    """How many devices a Trainer with these arguments trains on, over all nodes.
+
+    It takes a Trainer to know: `auto`, torchrun and SLURM leave the number to the machine.
+
+    Raises:
+        ConfigError: If there is no such Trainer.
+    """
+    asked = {name: trainer[name] for name in ("accelerator", "strategy", "devices", "num_nodes", "plugins")}
+    nothing = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(L.Trainer, "trainer")
+    with one_line_errors():
+        return parser.instantiate(parser.parse_object({"trainer": asked | nothing})).trainer.world_size
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Makes a ConfigError of what Lightning says of an unknown accelerator or strategy, or of devices below 1."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"trainer: {error}") from error
 
 
 def require_sound(trainer: Any) -> None:

@@ -76,6 +76,17 @@ def test_two_devices_train_on_the_batches_of_one_with_twice_the_batch_and_say_it
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [MODULE, TORCHRUN], ids=["python -m", "torchrun"])
+def test_two_devices_share_the_batches_of_nanogpts_update(start):
+    nanogpts = ["--gradient_accumulation_steps=4", "--eval_interval=2"]
+    shared = command(*TINY[:-6], "--trainer.precision", "32-true", *DDP, *nanogpts, start=start)
+    assert shared.returncode == 0, shared.stderr
+    trainer = yaml.safe_load(Path("runs/version_0/config.yaml").read_text(encoding="utf-8"))["trainer"]
+    assert (trainer["accumulate_grad_batches"], trainer["val_check_interval"]) == (2, 4)
+    assert [row["step"] for row in rows(Path("runs/version_0")) if row["val/loss"]] == ["0", "2", "4", "5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [MODULE, TORCHRUN], ids=["python -m", "torchrun"])
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_any_device_stops_all_and_the_resumed_run_is_the_same(start, signum, code, rank):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY, VERSE, refused
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -127,11 +128,59 @@ def test_fit_begins_with_its_weights(run):
         ({"n_inner": 16}, "n_inner (16) in theirs/config.json must be 32"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx (True)"),
         ({"layer_norm_epsilon": 1e-3}, "layer_norm_epsilon (0.001)"),
+        ({"scale_attn_weights": False}, "scale_attn_weights (False)"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings (False)"),
     ],
 )
 def test_a_network_that_is_not_ours_is_said(run, settings, message):
     their_folder(**settings)
     assert refused(run, "validate", "--ckpt_path", "theirs", "--data.text", "verse.txt").startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model_type": "gpt_neo"}, "model_type (gpt_neo) in theirs/config.json must be gpt2"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config ({'quant_method': 'gptq'}) in"),
+        ({"vocab_size": 99}, f"vocab_size (99) must be {len(ALPHABET)}, as in theirs/model.safetensors"),
+    ],
+)
+def test_a_config_that_belongs_to_other_weights_is_refused(run, settings, message):
+    path = their_folder() / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | settings), encoding="utf-8")
+    assert refused(run, "validate", "--ckpt_path", "theirs", "--data.text", "verse.txt").startswith(message)
+
+
+def test_weights_that_are_not_our_networks_are_refused(run):
+    path = their_folder() / "model.safetensors"
+    weights = load_file(path)
+    embedding, bias = weights["transformer.wte.weight"], weights["transformer.ln_f.bias"]
+    save_file(weights | {"lm_head.weight": embedding + 1}, path, metadata={"format": "pt"})
+    message = f"lm_head.weight in {path.as_posix()} must equal transformer.wte.weight, because gpt.py ties them"
+    assert refused(run, "predict", "--ckpt_path", "theirs") == message
+    save_file(weights | {"transformer.ln_f.bias": bias.to(torch.int8)}, path, metadata={"format": "pt"})
+    message = f"transformer.ln_f.bias (torch.int8) in {path.as_posix()} must be a floating-point number"
+    assert refused(run, "predict", "--ckpt_path", "theirs").startswith(message)
+
+
+def test_weights_in_half_precision_are_read_as_they_are(run):
+    folder = their_folder()
+    AutoModelForCausalLM.from_pretrained(folder).half().save_pretrained(folder)
+    ours, theirs = CharGPT.load_from_checkpoint(folder).eval(), AutoModelForCausalLM.from_pretrained(folder).float()
+    torch.testing.assert_close(ours(some_ids(8)), theirs(some_ids(8)).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("given", "used"), [([], 0.2), (["--model.dropout", "0.3"], 0.3)])
+def test_fit_says_what_it_makes_of_three_dropouts(run, given, used):
+    folder = their_folder(resid_pdrop=0.2, embd_pdrop=0.0, attn_pdrop=0.1)
+    fit = ["fit", "--ckpt_path", str(folder), "--data.text", "verse.txt", "--trainer.max_steps", "2", *given]
+    result = run(*fit, "--trainer.accelerator", "cpu")
+    assert result.code == 0, result.err
+    assert (
+        "dropout: theirs has resid_pdrop 0.2, embd_pdrop 0, attn_pdrop 0.1, but this network has one "
+        f"for all three: it trains with {used} (--model.dropout)\n"
+    ) in result.err
+    assert "dropout" not in run("predict", "--ckpt_path", str(folder), "--num_samples=1").err
 
 
 def test_a_tokenizer_of_more_than_characters_is_said(run):

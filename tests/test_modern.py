@@ -1,6 +1,7 @@
 """The modern network: what its parts promise, and its cache against a network that sees a band of the whole text."""
 
 import math
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
@@ -49,6 +50,22 @@ def test_products_of_rotated_vectors_know_distances_only():
         same = product.diagonal(-distance)
         torch.testing.assert_close(same, same[:1].expand_as(same), atol=1e-4, rtol=0)
     assert product.diagonal(-1)[0] != pytest.approx(product.diagonal(1)[0].item(), abs=1e-2)
+
+
+def turn(position: int, frequency: Decimal) -> float:
+    """The angle of a position in radians, less whole turns of 2 pi; all in 60 digits."""
+    two_pi = 2 * Decimal("3.14159265358979323846264338327950288419716939937510582097494")
+    return float(position * frequency % two_pi)
+
+
+@pytest.mark.parametrize("position", [0, 63, 10_000, 10_000_000, 2**31])
+def test_angles_are_exact_at_any_position(position):
+    with localcontext(prec=60):
+        angles = [turn(position, Decimal(10_000) ** -(Decimal(2 * pair) / 32)) for pair in range(16)]
+    expected = torch.tensor([[[f(angle) for angle in angles]] for f in (math.cos, math.sin)], dtype=torch.float64)
+    rotation = modern.rotation(torch.tensor([position]), head_size=32)
+    assert rotation.dtype == torch.float32
+    torch.testing.assert_close(rotation.double(), expected, rtol=0, atol=5e-7)  # float64's angle at 2**31; else 3e-8
 
 
 def test_rotation_keeps_lengths_and_leaves_the_first_position_alone():

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, VERSE, prepare
+import yaml
+from conftest import ROOT, VERSE, prepare, refused
 
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.nanogpt import OTHERS, RENAMED, translate
+from chargpt_lightning.nanogpt import COUNTS, OTHERS, RENAMED, settings_in, take_counts, translate
 
 RECIPE = (
     *("--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=1", "--block_size=64", "--batch_size=12"),
@@ -40,7 +41,7 @@ def test_the_recipes_flags_on_the_gpu_config_give_the_cpu_config(run):
 
 
 def test_every_flag_of_nanogpts_is_known():
-    assert set(RENAMED) | set(OTHERS) == TRAIN | SAMPLE
+    assert set(RENAMED) | set(OTHERS) | set(COUNTS) == TRAIN | SAMPLE
 
 
 @pytest.mark.parametrize(
@@ -122,9 +123,85 @@ def test_a_folder_of_tokens_is_no_dataset():
     assert translate(["fit", "--dataset=shakespeare_char"]) == ["fit", "--data.text=tinyshakespeare"]
 
 
-def test_evaluations_count_updates_when_gradients_accumulate():
-    both = translate(["fit", "--gradient_accumulation_steps=4", "--eval_interval=100"])
-    assert both[1:] == ["--trainer.accumulate_grad_batches=4", "--trainer.val_check_interval=400"]
+def batches(run, *args: str) -> tuple[int, int | None]:
+    """Batches of a device per update, and between two evaluations."""
+    trainer = yaml.safe_load(parsed(run, "fit", "--trainer.accelerator=cpu", *args))["trainer"]
+    return trainer["accumulate_grad_batches"], trainer["val_check_interval"]
+
+
+TOGETHER = ["--gradient_accumulation_steps=24", "--eval_interval=100"]
+NODES = ["--trainer.num_nodes", "3"]
+FSDP2 = ["--trainer.strategy", "ModelParallelStrategy", "--trainer.strategy.save_distributed_checkpoint", "false"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "share"),
+    [
+        ([], 24),
+        (["--trainer.devices", "2"], 12),
+        (["--trainer.devices", "auto"], 24),  # one CPU
+        (["--trainer.devices", "2", *NODES], 4),
+        (["--trainer.devices", "4", "--backend=gloo"], 6),
+        (["--trainer.devices", "2", *FSDP2], 12),
+        (["--config", "eight.yaml"], 3),
+    ],
+    ids=["one", "two", "auto", "nodes", "backend", "FSDP2", "file"],
+)
+def test_devices_share_the_batches_of_an_update(run, devices, share):
+    Path("eight.yaml").write_text("trainer:\n  devices: 8\n", encoding="utf-8")
+    assert batches(run, *TOGETHER, *devices) == (share, 100 * share)
+
+
+def test_torchruns_processes_are_counted(run, monkeypatch):
+    torchrun = {"WORLD_SIZE": 6, "LOCAL_WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "GROUP_RANK": 0}
+    for name, value in torchrun.items():
+        monkeypatch.setenv(name, str(value))
+    for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    assert batches(run, *TOGETHER, "--trainer.devices", "2", *NODES, "--trainer.strategy", "ddp") == (4, 400)
+
+
+def test_a_number_of_batches_that_devices_cannot_share_is_refused(run):
+    flags = ["--trainer.accelerator=cpu", "--trainer.devices=5", "--gradient_accumulation_steps=24"]
+    assert refused(run, "fit", *flags) == (
+        "gradient_accumulation_steps (24) must be divisible by the number of devices (5), "
+        "which share the batches of an update; --gradient_accumulation_steps sets another number"
+    )
+
+
+def test_devices_that_there_are_not_are_refused_in_a_line(run):
+    flags = ["--trainer.accelerator=abacus", "--gradient_accumulation_steps=4"]
+    assert "accelerator" in refused(run, "fit", *flags)
+
+
+def test_evaluations_count_updates_however_the_batches_of_one_are_given(run):
+    four = "--trainer.accumulate_grad_batches=4"
+    Path("four.yaml").write_text("trainer:\n  accumulate_grad_batches: 4\n", encoding="utf-8")
+    assert batches(run, four, "--eval_interval=100") == (4, 400)
+    assert batches(run, "--config", "four.yaml", "--eval_interval=100") == (4, 400)
+    assert batches(run, four, "--trainer.devices=2") == (4, None)
+    assert batches(run, four, "--trainer.val_check_interval=8", "--gradient_accumulation_steps=6") == (4, 8)
+    recipe = ["--config", "configs/shakespeare_char.yaml"]
+    assert batches(run, *recipe, "--gradient_accumulation_steps=8", "--trainer.devices=2") == (4, 1000)
+
+
+def test_what_does_not_train_does_without_the_counts(run, tiny_run):
+    assert run("predict", *TOGETHER, "--trainer.devices=5", "--num_samples=1").code == 0
+
+
+@pytest.mark.parametrize("value", ["often", "2.5", "-1"])
+def test_a_count_is_a_whole_number(value):
+    with pytest.raises(ConfigError) as error:
+        take_counts(["fit", f"--eval_interval={value}"])
+    assert str(error.value) == f"eval_interval ({value}) must be a whole number"
+
+
+def test_of_settings_only_numbers_of_their_type_are_taken_over():
+    numbers = {"batch_size": 3, "grad_clip": 0, "max_iters": 5000}
+    others = {"eval_iters": 2.0, "log_interval": True, "eval_interval": "5", "gradient_accumulation_steps": 2**70}
+    assert settings_in(numbers | others | {"learning_rate": 1.0}) == numbers
+    assert settings_in({"grad_clip": float("nan"), "batch_size": -1}) == {}
+    assert settings_in([1, 2]) == settings_in(None) == {}
 
 
 def test_the_seed_of_sample_py_is_the_samples():
@@ -149,7 +226,6 @@ def test_weights_and_biases_comes_with_project_and_name(monkeypatch):
         (["--eval_only=True"], "eval_only (True) has no counterpart: use `validate` instead of `fit`"),
         (["--init_from=gpt2-xl"], "init_from (gpt2-xl) has no counterpart: "),
         (["--dtype=int8"], "dtype (int8) must be one of float32, bfloat16, float16"),
-        (["--eval_interval=often"], "eval_interval (often) must be a whole number"),
         (["--wandb_log=True"], "wandb_log (True) needs the package wandb: pip install wandb"),
         (["--n_layer"], "--n_layer must be followed by a value"),
     ],
@@ -176,6 +252,6 @@ def test_the_readme_lists_every_flag_with_our_spelling():
         r"^\| `--(\w+)` \| (.+?) \|$", (ROOT / "docs" / "nanogpt.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     table = dict(rows)
-    assert set(table) == set(RENAMED) | set(OTHERS)
-    for flag, ours in RENAMED.items():
+    assert set(table) == set(RENAMED) | set(OTHERS) | set(COUNTS)
+    for flag, ours in (RENAMED | COUNTS).items():
         assert table[flag].startswith(f"`--{ours}`"), flag

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, VERSE, meta, prepare, refused, rows
+import yaml
+from conftest import TINY, VERSE, exact_rows, meta, prepare, refused, rows
 from torch.nn import functional as F
 from torch.optim import AdamW
 
@@ -171,6 +172,108 @@ def test_nanogpts_own_commands_find_it_by_its_out_dir(run):
     assert "version_0/checkpoints/best.ckpt" in run("predict", out_dir, "--num_samples=1").err  # now there is a run
 
 
+def settings(run_dir: str = "runs/version_0") -> dict:
+    """Those for training in a run's config.yaml."""
+    config = yaml.safe_load(Path(run_dir, "config.yaml").read_text(encoding="utf-8"))
+    trainer = ("max_steps", "val_check_interval", "log_every_n_steps", "accumulate_grad_batches", "gradient_clip_val")
+    return {name: config["trainer"][name] for name in trainer} | {
+        name: config["data"][name] for name in ("batch_size", "eval_iters")
+    }
+
+
+OF_THE_RUN = {
+    **{"grad_clip": 0.5, "batch_size": 3, "gradient_accumulation_steps": 4, "eval_interval": 5, "eval_iters": 2},
+    **{"log_interval": 2, "max_iters": 11},
+}
+AS_OURS = {
+    **{"max_steps": 11, "val_check_interval": 20, "log_every_n_steps": 2, "accumulate_grad_batches": 4},
+    **{"gradient_clip_val": 0.5, "batch_size": 3, "eval_iters": 2},
+}
+
+
+def import_with(config: dict, steps: int = STEPS) -> list[str]:
+    """Lays out a checkpoint with these settings; gives the command that resumes it."""
+    path = lay_out(NanoGPT().train(steps).content() | {"config": CONFIG | config})
+    return ["fit", "--ckpt_path", str(path), "--trainer.accelerator", "cpu"]
+
+
+def test_fit_takes_over_nanogpts_settings_for_training(run):
+    result = run(*import_with(OF_THE_RUN))
+    assert result.code == 0, result.err
+    assert settings() == AS_OURS
+    assert [row["step"] for row in rows(Path("runs/version_0")) if row["val/loss"]] == ["10", "11"]
+
+
+@pytest.mark.parametrize(("given", "clip"), [({}, 1.0), ({"grad_clip": 0.0}, 0.0), ({"grad_clip": "x"}, 1.0)])
+def test_without_another_gradients_are_clipped_as_by_nanogpts_default(run, given, clip):
+    assert run(*import_with(given), "--trainer.max_steps", "7").code == 0
+    assert settings()["gradient_clip_val"] == clip
+
+
+def test_the_users_settings_override_nanogpts(run):
+    Path("mine.yaml").write_text("trainer: {gradient_clip_val: 0.25}\ndata: {batch_size: 5}\n", encoding="utf-8")
+    fit = import_with(OF_THE_RUN)
+    mine = ["--config", "mine.yaml", "--max_iters=8", "--trainer.accumulate_grad_batches", "2"]
+    assert run(*fit, *mine).code == 0
+    changed = {"gradient_clip_val": 0.25, "batch_size": 5, "max_steps": 8}
+    assert settings() == AS_OURS | changed | {"accumulate_grad_batches": 2, "val_check_interval": 10}
+    assert run(*fit, "--eval_interval=3").code == 0
+    assert settings("runs/version_1") == AS_OURS | {"val_check_interval": 12}
+
+
+def test_devices_share_the_batches_of_nanogpts_update_unless_the_user_gives_others(run):
+    fit = [*import_with(OF_THE_RUN), "--trainer.devices", "2"]
+    trainer = yaml.safe_load(run(*fit, "--print_config").out)["trainer"]
+    assert (trainer["accumulate_grad_batches"], trainer["val_check_interval"]) == (2, 10)
+    fit[-1] = "3"
+    message = "gradient_accumulation_steps (4) must be divisible by the number of devices (3)"
+    assert refused(run, *fit).startswith(message)
+    trainer = yaml.safe_load(run(*fit, "--gradient_accumulation_steps=6", "--print_config").out)["trainer"]
+    assert (trainer["accumulate_grad_batches"], trainer["val_check_interval"]) == (2, 10)
+    trainer = yaml.safe_load(run(*fit, "--trainer.accumulate_grad_batches=3", "--print_config").out)["trainer"]
+    assert (trainer["accumulate_grad_batches"], trainer["val_check_interval"]) == (3, 15)
+
+
+@pytest.mark.parametrize("name", OF_THE_RUN)
+@pytest.mark.parametrize("value", ["x", None, [1], {}, True, float("nan"), -1])
+def test_a_setting_that_is_no_number_of_its_type_is_ignored(run, name, value):
+    result = run(*import_with(OF_THE_RUN | {name: value}), "--print_config")
+    assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize("dropout", ["x", None, [1]])
+def test_a_dropout_that_is_no_number_is_ignored(run, dropout):
+    nanogpt = NanoGPT()
+    path = lay_out(nanogpt.content() | {"model_args": nanogpt.args | {"dropout": dropout}})
+    assert run("validate", "--ckpt_path", str(path), "--trainer.accelerator", "cpu").code == 0
+
+
+@pytest.mark.parametrize("subcommand", ["validate", "predict"])
+def test_only_fit_takes_settings_over(run, subcommand):
+    path = import_with(OF_THE_RUN | {"gradient_accumulation_steps": 7, "batch_size": 10**9})[2]
+    assert run(subcommand, "--ckpt_path", path, "--trainer.devices", "1", "--trainer.accelerator", "cpu").code == 0
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+@pytest.mark.parametrize(("steps", "evaluated"), [(6, ["10", "15", "17"]), (10, ["15", "17"])])
+def test_evaluations_come_at_multiples_of_the_interval(run, batches, steps, evaluated):
+    config = OF_THE_RUN | {"gradient_accumulation_steps": batches, "max_iters": 17, "log_interval": 1}
+    assert run(*import_with(config, steps), "--trainer.callbacks", "LearningRateMonitor").code == 0
+    logged = rows(Path("runs/version_0"))
+    assert [row["step"] for row in logged if row["val/loss"]] == evaluated
+    assert {int(row["step"]) for row in logged if row["lr-AdamW/pg1"]} == set(range(steps, 17))
+
+
+def test_a_stop_where_an_evaluation_is_due_comes_after_it(run, interrupt):
+    fit = import_with(OF_THE_RUN)
+    interrupt(9)
+    assert run(*fit).code == 130
+    assert [row["step"] for row in rows(Path("runs/version_0")) if row["val/loss"]] == ["10"]
+    assert run("fit", "--ckpt_path", "last").code == 0
+    assert run(*fit).code == 0
+    assert exact_rows(Path("runs/version_0")) == exact_rows(Path("runs/version_1"))
+
+
 def test_what_the_user_says_stands_above_nanogpts_settings(run):
     path = lay_out(NanoGPT().train(STEPS).content())
     more = ["--trainer.max_steps", "8", "--model.beta1", "0.7", "--trainer.accelerator", "cpu"]
@@ -232,6 +335,7 @@ def test_an_alphabet_that_is_nowhere_or_another_is_said(run):
         ("model_args", {"n_layer": 2}),
         ("model_args", None),
         ("iter_num", None),
+        ("iter_num", -1),
     ],
 )
 def test_an_incomplete_checkpoint_is_said(run, part, value):
@@ -299,6 +403,17 @@ class TestExport:
             for path in (tiny_run, Path("back/version_0"))
         )
         assert ours[-4:] == back
+
+    def test_it_has_our_settings_for_training(self, run):
+        accumulated = ["--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "6"]
+        assert run(*TINY, *accumulated, "--trainer.gradient_clip_val", "0.5").code == 0
+        assert run("export", "--format", "nanogpt", "--out", "theirs").code == 0
+        config = torch.load("theirs/ckpt.pt", weights_only=True)["config"]
+        settings = {"grad_clip": 0.5, "batch_size": 2, "gradient_accumulation_steps": 2, "eval_interval": 3}
+        settings |= {"eval_iters": 2, "log_interval": 1, "max_iters": 5}
+        assert settings.items() <= config.items()
+        assert run("export", "--format", "nanogpt", "--out", "again", "--ckpt_path", "theirs/ckpt.pt").code == 0
+        assert settings.items() <= torch.load("again/ckpt.pt", weights_only=True)["config"].items()
 
     def test_the_alphabet_comes_along_and_is_found_from_anywhere(self, run, tiny_run):
         assert run("export", "--format", "nanogpt", "--out", "theirs").code == 0

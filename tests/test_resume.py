@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 import yaml
 from conftest import FAST, TINY, VERSE, compiles, exact_rows, prepare, refused, rows
 
+from chargpt_lightning import CharGPT
 from chargpt_lightning.schedule import learning_rate_at
+from chargpt_lightning.updates import batches_after
 
 RUN = [*TINY, "--trainer.max_steps", "10", "--trainer.val_check_interval", "4"]
 AVERAGE = ["--trainer.callbacks", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.5"]
@@ -59,6 +62,61 @@ def test_whatever_the_settings(run, interrupt, settings):
     assert run("fit", "--ckpt_path", "last").code == 130
     assert run("fit", "--ckpt_path", "last").code == 0
     assert_same_run(Path("runs/version_0"), Path("runs/version_1"))
+
+
+def evaluated(run_dir: Path) -> list[str]:
+    return [row["step"] for row in rows(run_dir) if row["val/loss"]]
+
+
+@pytest.mark.parametrize("saved", ["update", "evaluation"])
+def test_another_accumulation_counts_its_batches_from_the_step(run, interrupt, saved):
+    interval = {"update": "5", "evaluation": "3"}[saved]
+    interrupt(2)
+    assert run(*RUN, "--trainer.val_check_interval", interval).code == 130
+    more = ["--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "8"]
+    interrupt(7)
+    assert run("fit", "--ckpt_path", "last", *more).code == 130
+    assert evaluated(Path("runs/version_0"))[-2:] == ["4", "8"]
+    assert states(Path("runs/version_0"))["last"]["global_step"] == 8
+    assert run("fit", "--ckpt_path", "last").code == 0
+    counts = states(Path("runs/version_0"))["last"]["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    assert counts["total"] == counts["current"] == dict.fromkeys(("ready", "started", "processed", "completed"), 20)
+
+
+def test_each_update_after_a_change_of_accumulation_has_all_its_batches(run, monkeypatch):
+    assert run(*RUN, "--trainer.max_steps", "3").code == 0
+    batches = Counter()
+    step = CharGPT.training_step
+
+    def training_step(module, batch, batch_idx):
+        batches[module.global_step] += 1
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(CharGPT, "training_step", training_step)
+    more = ["--trainer.accumulate_grad_batches", "2", "--trainer.max_steps", "6"]
+    assert run("fit", "--ckpt_path", "last", *more).code == 0
+    assert batches == {3: 2, 4: 2, 5: 2}
+
+
+@pytest.mark.parametrize(
+    ("updates", "accumulated", "in_epoch", "batches"),
+    [(7, 1, None, (7, 7)), (7, 3, None, (21, 21)), (7, 2, 5, (12, 2)), (6, 2, 5, (10, 0)), (3, 4, 8, (12, 4))],
+)
+def test_batches_of_so_many_updates(updates, accumulated, in_epoch, batches):
+    assert batches_after(updates, accumulated, in_epoch) == batches
+
+
+def test_a_checkpoint_outside_a_run_brings_its_settings_for_training(run):
+    clip = ["--trainer.gradient_clip_val", "0.5", "--trainer.accumulate_grad_batches", "2"]
+    assert run(*RUN, *clip).code == 0
+    Path("runs/version_0/checkpoints/last.ckpt").rename("carried.ckpt")
+    result = run("fit", "--ckpt_path", "carried.ckpt", "--trainer.accelerator", "cpu", "--trainer.max_steps", "12")
+    assert result.code == 0, result.err
+    was, is_now = (yaml.safe_load(Path(f"runs/version_{n}/config.yaml").read_text(encoding="utf-8")) for n in (0, 1))
+    for name in ("gradient_clip_val", "accumulate_grad_batches", "val_check_interval", "log_every_n_steps"):
+        assert is_now["trainer"][name] == was["trainer"][name], name
+    for name in ("batch_size", "eval_iters"):
+        assert is_now["data"][name] == was["data"][name], name
 
 
 def test_whatever_the_folder(run, interrupt):
