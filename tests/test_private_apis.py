@@ -28,7 +28,14 @@ from conftest import ROOT, posix
 from jsonargparse import ArgumentError
 from jsonargparse._common import parsing_settings
 from lightning.fabric.strategies import model_parallel
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateFinder, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateFinder,
+    ModelCheckpoint,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import Logger
@@ -41,7 +48,6 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, IterableDataset
-from torchmetrics import MeanMetric
 from tqdm import tqdm
 
 from chargpt_lightning.__main__ import main
@@ -153,8 +159,7 @@ class Probe(L.LightningModule):
         self.save_hyperparameters({"size": 3})
 
     def training_step(self, batch, batch_idx):
-        self.loss = self.layer(batch).square().mean() + 1
-        return self.loss
+        return self.layer(batch).square().mean() + 1
 
     def validation_step(self, batch, batch_idx):
         self.log("val/loss", self.layer(batch).mean())
@@ -210,7 +215,6 @@ class Recorder(Callback):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         self.hooks.append(f"batch_end {trainer.global_step}")
-        self.seen.loss = (outputs["loss"].item(), module.loss.item())
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
 
@@ -269,10 +273,29 @@ def test_checkpoint_callbacks_come_last_and_finders_first():
     assert saver.seen.others_before
 
 
-def test_the_loss_among_the_outputs_is_divided_by_the_accumulated_batches(recorder):
-    fit(recorder, accumulate_grad_batches=4)
-    divided, loss = recorder.seen.loss
-    assert divided == pytest.approx(loss / 4)
+def test_averaged_weights_are_swapped_in_before_later_callbacks_see_an_evaluation_start():
+    weights = {}
+
+    class Look(Callback):
+        def on_train_batch_end(self, trainer, module, *args):
+            weights["raw"] = module.layer.weight.clone()
+
+        def on_validation_epoch_start(self, trainer, module):
+            weights["evaluated"] = module.layer.weight.clone()
+
+    fit(EMAWeightAveraging(decay=0.5), Look())
+    assert not torch.equal(weights["evaluated"], weights["raw"])
+
+
+def test_a_float64_is_logged_as_it_is_and_a_number_is_rounded():
+    class Log(Callback):
+        def on_validation_epoch_end(self, trainer, module):
+            module.log("tensor", torch.tensor(2**24 + 1, dtype=torch.float64), reduce_fx="max", sync_dist=True)
+            module.log("number", float(2**24 + 1))
+
+    logged = fit(Log()).callback_metrics
+    assert logged["tensor"] == 2**24 + 1
+    assert logged["number"] == 2**24
 
 
 def test_the_trainer_tells_its_settings_as_they_were_given():
@@ -310,6 +333,9 @@ def test_the_loops_of_a_checkpoint_count_updates_in_these_places():
     assert counts["step"] == {part: {"ready": 3, "completed": 3} for part in ("total", "current")}
     assert counts["zero_grad"].keys() == {"total", "current"}
     assert loops["fit_loop"]["epoch_loop.state_dict"] == {"_batches_that_stepped": 3}
+    batches = loops["fit_loop"]["epoch_loop.batch_progress"]
+    ready = dict.fromkeys(("ready", "started", "processed", "completed"), 3)
+    assert batches == {"total": ready, "current": ready, "is_last_batch": False}
 
 
 def test_a_lambda_schedulers_state_and_attributes_are_these():
@@ -587,22 +613,14 @@ def test_wandb_calls_its_folders_by_the_time_and_the_id():
     assert re.fullmatch(r"offline-run-\d{8}_\d{6}-an-id", folder.name)
 
 
-def test_a_mean_metric_tells_its_weight_and_keeps_what_is_not_a_number():
-    mean = MeanMetric(nan_strategy=float("nan"))
-    assert not mean.update_called
-    mean.update(torch.tensor(1.0), weight=3)
-    assert mean.update_called
-    assert mean.weight == 3
-    mean.update(torch.tensor(float("nan")))
-    assert mean.compute().isnan()
-
-
-def test_a_file_of_torch_save_is_an_archive_without_attributes():
+def test_a_file_of_torch_save_is_an_archive_without_attributes_or_compression():
     content = io.BytesIO()
     torch.save({"weights": torch.ones(2)}, content)
     with zipfile.ZipFile(content) as archive:
         assert archive.testzip() is None
         assert not any(member.external_attr for member in archive.infolist())
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert "archive/data.pkl" in archive.namelist()
 
 
 def test_torch_tells_whether_the_cpu_computes_in_bf16():
