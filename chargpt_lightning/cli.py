@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.imports import allow_only_known_imports, named_in
 from chargpt_lightning.loggers import takes_text
 from chargpt_lightning.module import CharGPT
-from chargpt_lightning.nanogpt import flags_of_a_run, flags_of_counts, take_counts, translate
+from chargpt_lightning.nanogpt import flags_of_a_run, flags_of_counts, shared_equally, take_counts, translate
 from chargpt_lightning.parser import Parser, called_as, configs_first, texts_together
 from chargpt_lightning.precision import native_precision
 from chargpt_lightning.recipes import recipes
 from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
 from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
-from chargpt_lightning.toolbox import require_callbacks_that_work, settle_callbacks
+from chargpt_lightning.toolbox import accumulated_batches, require_callbacks_that_work, settle_callbacks
 from chargpt_lightning.trainer import count_devices, one_line_errors, require_sound, run_held, settings_of_a_run
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class CharCLI(LightningCLI):
             parser.link_arguments("seed_everything", f"{group}.seed", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Reads either spelling, and again if there is a checkpoint, whose settings are defaults beneath the user's."""
+        """Parses the command line, and parses it again with a checkpoint's settings as defaults."""
         counts, args = take_counts(texts_together(args))
         args = configs_first(translate(args))
         running = [arg for arg in args if not arg.startswith("--print_config")]
@@ -131,7 +131,12 @@ class CharCLI(LightningCLI):
         """What a checkpoint says of its training, as flags, where no run's config.yaml says it."""
         if self.origin is None or self.origin.run is not None:
             return []
-        return flags_of_a_run(self.origin.facts.training | counts, trainer, partial(count_devices, trainer))
+        trainer = _with_accumulation(trainer)
+        devices = cache(partial(count_devices, trainer))
+        settings = self.origin.facts.training | counts
+        if self.origin.translated is None and trainer.accumulate_grad_batches == 1 and not counts:
+            settings = shared_equally(settings, devices)
+        return flags_of_a_run(settings, trainer, devices)
 
     def before_instantiate_classes(self) -> None:
         """Refuses a run that could not be made, would never end, or could not be written; chooses its precision."""
@@ -246,10 +251,17 @@ def _warn_of_one_dropout(origin: Origin, ratio: float) -> None:
         log.warning(message, origin.path, theirs, ratio)
 
 
+def _with_accumulation(trainer: Namespace) -> Namespace:
+    """The Trainer's arguments with the batches per update that a GradientAccumulationScheduler sets."""
+    trainer = trainer.clone()
+    trainer.accumulate_grad_batches = accumulated_batches(trainer)
+    return trainer
+
+
 def _with_counts(
     parser: LightningArgumentParser, args: list[str], running: list[str], beneath: list[str], counts: dict[str, int]
 ) -> list[str]:
-    """The command line with nanoGPT's counts of batches and updates, which all other settings are needed to translate.
+    """Adds nanoGPT's counts to a command line; they can only be translated once all other settings are known.
 
     Args:
         parser: Of the whole program.
@@ -260,5 +272,5 @@ def _with_counts(
     """
     if not counts:
         return args
-    trainer = parser.parse_args([*running[:1], *beneath, *running[1:]]).fit.trainer
+    trainer = _with_accumulation(parser.parse_args([*running[:1], *beneath, *running[1:]]).fit.trainer)
     return configs_first([*args[:1], *flags_of_counts(counts, trainer, partial(count_devices, trainer)), *args[1:]])

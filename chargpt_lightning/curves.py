@@ -99,7 +99,7 @@ class _Column:
         self._seen = 0
 
     def add(self, step: int, figure: float) -> None:
-        """Keeps a point, unless its neighbors stand for it."""
+        """Adds a point, unless thinning skips it."""
         steps, figures = self.points
         if self._seen % self._interval == 0:
             steps.append(step)
@@ -121,7 +121,7 @@ def read_columns(run: Path) -> dict[str, Points]:
     columns: dict[str, _Column] = {}
     try:
         with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
+            for row in csv.DictReader(file, restkey=""):  # a list, which is no number
                 _add_row(columns, row)
     except OSError as error:
         raise ConfigError(f"run ({run}) must be a run's directory, with its metrics.csv: {error.strerror}") from error

@@ -88,7 +88,7 @@ def _raw_sha256(corpus: Corpus) -> str:
 
 @contextmanager
 def _read_unchanged(corpus: Corpus, raw_sha256: str) -> Iterator[Seen]:
-    """Yields what is to be shown the bytes of a reading, and raises a ConfigError if they are not those expected."""
+    """Yields a function to call with each chunk that is read; raises ConfigError if they are not the expected bytes."""
     digest = hashlib.sha256()
     changed = ConfigError(f"{corpus.said} must not change while it is read")
     try:

@@ -36,7 +36,7 @@ def read_as_ours(path: Path, text: str | list[str] = "auto") -> tuple[Any, bool]
 
 @contextmanager
 def file_to_restore(checkpoint: dict[str, Any], trainer: L.Trainer) -> Iterator[Path]:
-    """Writes a temporary file, which the trainer removes once it has restored it: a kill during training leaves none.
+    """Writes a checkpoint to a temporary file, which is deleted as soon as the trainer has restored it.
 
     Args:
         checkpoint: The content, in this package's format.

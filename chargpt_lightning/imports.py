@@ -1,8 +1,8 @@
 """Which classes and functions a file of settings may name.
 
 A class that is named is imported and called, so a name can run anything. In their own flags and files users may name
-what they like, but for what jsonargparse denies to all (`os.system`). The config.yaml that comes with a run may name
-the classes listed here, and those that the user names in the same command.
+anything that jsonargparse does not deny (such as `os.system`). The config.yaml of a run may name only the classes
+listed here and those that the user names in the same command.
 """
 
 import re
@@ -38,21 +38,21 @@ OF_A_RUN = {
     "lightning.pytorch.strategies": ("DDPStrategy", "FSDPStrategy", "ModelParallelStrategy", "SingleDeviceStrategy"),
 }
 
-OF_ANYBODY = "a setting ({}) must not name what can run any command: use a class of your own"
+OF_ANYBODY = "a setting ({0}) must not name what can run any command; wrap what you need in a class of your own"
 OF_OTHERS = (
-    "config.yaml of the run ({}) must name only classes of Lightning and of this package that cannot run others: "
-    "if you trust this one, name it again in the command, by --config or a flag"
+    "config.yaml of the run ({0}) must name only what a run is known to need (chargpt_lightning/imports.py); "
+    "if you trust {0}, name it again with --config or a flag"
 )
 
 
 @contextmanager
 def imports_checked() -> Iterator[None]:
-    """Makes jsonargparse refuse what it denies to all, instead of warning, and leave alone what has no type.
+    """Makes jsonargparse refuse imports on its denylist instead of warning, and build no objects for untyped arguments.
 
     Raises:
         ConfigError: If a name was refused.
     """
-    before = parsing_settings["import_path_verdicts"]
+    before = dict(parsing_settings)
     set_parsing_settings(import_path_denylist=[], instantiate_subclass_spec_in_any=False)
     try:
         yield
@@ -62,7 +62,7 @@ def imports_checked() -> Iterator[None]:
             raise ConfigError(OF_OTHERS.format(name) if entry == "*" else OF_ANYBODY.format(name)) from error
         raise
     finally:
-        parsing_settings["import_path_verdicts"] = before
+        parsing_settings.update(before)
 
 
 def allow_only_known_imports(named: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from chargpt_lightning.checkpoints import WholeFileIO, load_safely
 from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.runs import CHECKPOINTS
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class BestAndLast(ModelCheckpoint):
         branches_from: The directory of that other run.
 
     Raises:
-        ConfigError: When a run resumes, if its best.ckpt cannot be read, and so might be replaced by a worse one.
+        ConfigError: When a run resumes, if its best.ckpt cannot be read: a worse network could replace it.
     """
 
     def __init__(self, branches_at: Path | None = None, branches_from: Path | None = None) -> None:
@@ -54,16 +55,16 @@ class BestAndLast(ModelCheckpoint):
         loss = None
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             if self._branches_at is not None and self._branches_from is not None:
-                self._begin_branch(trainer, self._branches_at, self._branches_from / "checkpoints" / "best.ckpt")
+                self._begin_branch(trainer, self._branches_at, self._branches_from / CHECKPOINTS / "best.ckpt")
             loss = _loss_to_beat(self.best_path)
         loss = trainer.strategy.broadcast(loss)
         if loss is not None:
             self.best_model_path = self.kth_best_model_path = self.format_checkpoint_name({})
-            self.best_model_score = self.kth_value = torch.tensor(loss)
+            self.best_model_score = self.kth_value = torch.tensor(loss, dtype=torch.float64)
             self.best_k_models = {self.best_model_path: self.kth_value}
 
     def _begin_branch(self, trainer: L.Trainer, start: Path, best: Path) -> None:
-        """Gives a branch its first last.ckpt, and the best.ckpt of the run that it leaves or of its own start."""
+        """Writes a branch's first last.ckpt and best.ckpt, the old run's unless that is newer than the start."""
         checkpoint = load_safely(start)
         kept = _best_until(checkpoint["global_step"], best) or self._as_best(checkpoint)
         for content, path in ((kept, self.best_path), (checkpoint, self.last_path)):
@@ -76,7 +77,7 @@ class BestAndLast(ModelCheckpoint):
         states = checkpoint.get("callbacks", {})
         if (loss := states.get("Report", {}).get("val_losses", {}).get(checkpoint["global_step"])) is None:
             return None
-        state = self.state_dict() | {"best_model_score": torch.tensor(loss)}
+        state = self.state_dict() | {"best_model_score": torch.tensor(loss, dtype=torch.float64)}
         return checkpoint | {"callbacks": states | {self.state_key: state}}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -97,12 +98,12 @@ class BestAndLast(ModelCheckpoint):
 
     @property
     def best_path(self) -> Path:
-        """Where the run at its best is stored."""
+        """Path of the run's best state."""
         return Path(self.format_checkpoint_name({}))
 
     @property
     def last_path(self) -> Path:
-        """Where the run as it stood last lies."""
+        """Path of the run's last state."""
         return Path(str(self.dirpath), "last.ckpt")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

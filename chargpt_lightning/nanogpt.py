@@ -3,6 +3,7 @@
 nanoGPT counts batches over all devices and evaluations by updates, Lightning both by the batches of a device.
 """
 
+import logging
 import math
 from collections.abc import Callable, Container
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import lightning as L
 
 from chargpt_lightning.errors import ConfigError, require_package
+
+log = logging.getLogger(__name__)
 
 Flags = dict[str, str]
 
@@ -76,7 +79,7 @@ def translate(args: list[str]) -> list[str]:
 
 
 def take_counts(args: list[str]) -> tuple[dict[str, int], list[str]]:
-    """Splits a command line: its COUNTS, which need the number of devices to be translated, and all else.
+    """Splits COUNTS off a command line: translating them requires the number of devices.
 
     Raises:
         ConfigError: If a count is missing, or is no whole number.
@@ -95,7 +98,7 @@ def flags_of_counts(counts: dict[str, int], trainer: Any, devices: Callable[[], 
     """This package's flags for nanoGPT's counts.
 
     Args:
-        counts: Some of COUNTS; what is missing stays as it is, the evaluations after as many updates.
+        counts: Some of COUNTS. Without `eval_interval`, evaluations stay the same number of updates apart.
         trainer: The Trainer's arguments without them.
         devices: Gives the number of devices over all nodes.
 
@@ -146,6 +149,15 @@ def settings_of(trainer: L.Trainer) -> dict[str, Any]:
     settings["gradient_accumulation_steps"] = trainer.accumulate_grad_batches * trainer.world_size
     settings["eval_interval"] = _updates_between_evaluations(trainer)
     return settings_in(settings)
+
+
+def shared_equally(settings: dict[str, Any], devices: Callable[[], int]) -> dict[str, Any]:
+    """Settings OF_A_RUN, but for a number of batches per update that the devices cannot share, which is logged."""
+    batches = settings.get("gradient_accumulation_steps", 0)
+    if batches % devices() == 0:
+        return settings
+    log.warning("changed: %d batches per update cannot be shared by %d devices; each takes its own", batches, devices())
+    return {name: value for name, value in settings.items() if name != "gradient_accumulation_steps"}
 
 
 def flags_of_a_run(settings: dict[str, Any], trainer: Any, devices: Callable[[], int]) -> list[str]:

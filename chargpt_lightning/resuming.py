@@ -20,12 +20,13 @@ from chargpt_lightning.checkpoints import CheckpointFacts, facts_of, load_safely
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
 from chargpt_lightning.foreign import file_to_restore, read_as_ours
-from chargpt_lightning.runs import from_here, is_run, newest_checkpoint
+from chargpt_lightning.runs import CHECKPOINTS, from_here, is_run, newest_checkpoint
 from chargpt_lightning.toolbox import listed, without
 
 log = logging.getLogger(__name__)
 
 SHAPE = ("architecture", "block_size", "n_layer", "n_head", "n_embd", "bias")  # the weights are of these
+IDS = ("id", "version", "run_id", "experiment_key")  # by which W&B, TensorBoard, MLflow and Comet know a run
 LINKED = ("alphabet", "seed")  # hyperparameters that come from the data and from seed_everything
 
 
@@ -129,7 +130,7 @@ class Origin:
         before = yaml.safe_load((self.run / "config.yaml").read_text(encoding="utf-8")).get("trainer", {})
         old = [logger.get("init_args") or {} for logger in listed(before.get("logger")) if isinstance(logger, dict)]
         for logger in listed(trainer.logger):
-            for name in ("id", "version"):
+            for name in IDS:
                 given = logger.get("init_args", {}).get(name) if isinstance(logger, Namespace) else None
                 if given is not None and any(given == arguments.get(name) for arguments in old):
                     logger.init_args[name] = None
@@ -168,7 +169,7 @@ def _later_step(checkpoint: Path, step: int, run: Path | None) -> int | None:
     Raises:
         ConfigError: If last.ckpt cannot be read.
     """
-    if run is None or not (last := run / "checkpoints" / "last.ckpt").exists() or last.samefile(checkpoint):
+    if run is None or not (last := run / CHECKPOINTS / "last.ckpt").exists() or last.samefile(checkpoint):
         return None
     try:
         last_step = read_checkpoint(last).global_step
@@ -180,7 +181,7 @@ def _later_step(checkpoint: Path, step: int, run: Path | None) -> int | None:
 def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
     """The run that a checkpoint lies in, or beside if SLURM's signal made it."""
     directory = checkpoint.absolute().parent
-    run = directory.parent if directory.name == "checkpoints" else directory / facts.run
+    run = directory.parent if directory.name == CHECKPOINTS else directory / facts.run
     return from_here(run) if facts.run and is_run(run) else None
 
 
@@ -192,7 +193,7 @@ def _requeued_checkpoint(root: Path) -> Path | None:
         return None
     requeued = root / f"hpc_ckpt_{max(numbers)}.ckpt"
     facts = read_checkpoint(requeued)
-    last = root / facts.run / "checkpoints" / "last.ckpt"
+    last = root / facts.run / CHECKPOINTS / "last.ckpt"
     return last if last.exists() and read_checkpoint(last).global_step > facts.global_step else requeued
 
 

@@ -78,7 +78,7 @@ def from_here(path: str | Path) -> Path:
 
 
 def is_run(directory: Path) -> bool:
-    """Whether a directory is a run's: W&B and Hydra write a config.yaml too, but nothing else that a run writes."""
+    """Whether a directory is a run's. A config.yaml is not enough: W&B and Hydra write one too."""
     is_there = (directory / "config.yaml").is_file()
     return is_there and any((directory / name).exists() for name in BESIDE_CONFIG)
 

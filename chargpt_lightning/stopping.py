@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.keeping import last_checkpoint, save_now
 from chargpt_lightning.runs import from_here
+from chargpt_lightning.updates import batches_of
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class StopSafely(Checkpoint):
 
 def _evaluation_is_due(trainer: L.Trainer) -> bool:
     """Whether Lightning evaluates after this update, as far as it goes by steps."""
-    interval, batches = trainer.val_check_interval, trainer.global_step * trainer.accumulate_grad_batches
+    interval, batches = trainer.val_check_interval, batches_of(trainer.global_step, trainer)[0]
     if trainer.global_step == trainer.max_steps:
         return True
     return trainer.enable_validation and isinstance(interval, int) and batches % interval == 0

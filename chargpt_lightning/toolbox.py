@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from chargpt_lightning.errors import ConfigError, require_at_least_one
+from chargpt_lightning.runs import is_run
 
 LIGHTNINGS = "lightning.pytorch.callbacks."
 ONE_EPOCH = "training is one epoch without end"
@@ -67,7 +68,7 @@ def _require_own_files(checkpoint: Namespace) -> None:
 
 def _require_no_run(directory: Path) -> None:
     for run in (directory, directory.parent):
-        if (run / "config.yaml").is_file() and (run / "metrics.csv").is_file():
+        if is_run(run):
             raise ConfigError(
                 f"ModelCheckpoint.dirpath ({directory}) must not be in the directory of a run ({run}), because it "
                 "could replace that run's files; without dirpath, checkpoints go into the directory of their own run"
@@ -84,14 +85,25 @@ def settle_callbacks(fit: Namespace, goes_on: bool) -> None:
     Raises:
         ConfigError: If it is to change with the epochs, or if another callback cannot do its work in this run.
     """
-    for name, given in _lightnings(fit.trainer.callbacks):
+    for name, _ in _lightnings(fit.trainer.callbacks):
         if name == "LearningRateFinder":
             _require_a_rate_to_find(fit.model.optimizer, goes_on)
         if name.endswith("WeightAveraging"):
             _require_a_whole_network(name, fit.trainer.strategy)
-        if name == "GradientAccumulationScheduler":
-            fit.trainer.accumulate_grad_batches = _batches(given.scheduling, fit.trainer.accumulate_grad_batches)
+    fit.trainer.accumulate_grad_batches = accumulated_batches(fit.trainer)
     fit.trainer.callbacks = without(fit.trainer.callbacks, "GradientAccumulationScheduler")
+
+
+def accumulated_batches(trainer: Namespace) -> int:
+    """Batches per update, as `accumulate_grad_batches` or a GradientAccumulationScheduler says.
+
+    Raises:
+        ConfigError: If they say different numbers, or the scheduler several.
+    """
+    for name, given in _lightnings(trainer.callbacks):
+        if name == "GradientAccumulationScheduler":
+            return _batches(given.scheduling, trainer.accumulate_grad_batches)
+    return int(trainer.accumulate_grad_batches)
 
 
 def _require_a_rate_to_find(optimizer: str, goes_on: bool) -> None:

@@ -77,7 +77,7 @@ def _callbacks(trainer: Any, origin: Origin | None) -> list[L.Callback]:
 def count_devices(trainer: Namespace) -> int:
     """How many devices a Trainer with these arguments trains on, over all nodes.
 
-    It takes a Trainer to know: `auto`, torchrun and SLURM leave the number to the machine.
+    Only a Trainer knows: `auto`, torchrun and SLURM take the number from the machine.
 
     Raises:
         ConfigError: If there is no such Trainer.

@@ -12,7 +12,7 @@ NO_BATCHES = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
 
 
 class CountUpdates(Callback):
-    """Makes resumed runs count batches as if they had always had the present accumulate_grad_batches.
+    """Recounts the batches of a resumed run for its current accumulate_grad_batches.
 
     Lightning evaluates and accumulates by the number of batches. What a checkpoint says of it is wrong after a change
     of accumulate_grad_batches, and nanoGPT's says nothing.
@@ -34,9 +34,7 @@ class CountUpdates(Callback):
 
 def _move(progress: dict[str, Any], updates: int, trainer: L.Trainer) -> None:
     """Sets Lightning's counts of batches to what so many updates are now, unless they are right."""
-    limit = trainer.limit_train_batches
-    in_epoch = limit if isinstance(limit, int) else None
-    total, current = batches_after(updates, trainer.accumulate_grad_batches, in_epoch)
+    total, current = batches_of(updates, trainer)
     was = progress["total"]
     if was["ready"] != total:
         unfinished = was["ready"] - was["completed"]  # 1 if it was saved before the batch had ended
@@ -45,8 +43,15 @@ def _move(progress: dict[str, Any], updates: int, trainer: L.Trainer) -> None:
         progress["is_last_batch"] = False
 
 
+def batches_of(updates: int, trainer: L.Trainer) -> tuple[int, int]:
+    """How many batches a device of a trainer has trained on after so many updates, as `batches_after` counts them."""
+    limit = trainer.limit_train_batches
+    in_epoch = limit if isinstance(limit, int) and limit > 0 else None
+    return batches_after(updates, trainer.accumulate_grad_batches, in_epoch)
+
+
 def _is_counted_later(total: dict[str, int], trainer: L.Trainer) -> bool:
-    """Whether Lightning counts the last update when it resumes: as a batch that ends, or passing over an evaluation."""
+    """Whether Lightning adds the last update on resume: its batch had not ended, or an evaluation due is skipped."""
     interval = trainer.val_check_interval
     is_due = trainer.enable_validation and isinstance(interval, int) and total["ready"] % interval == 0
     return is_due or total["completed"] != total["ready"]

@@ -8,8 +8,10 @@ import pytest
 import torch
 import yaml
 from conftest import TINY, exact_rows, rows
+from jsonargparse import Namespace
 from test_resume import assert_same_run
 
+from chargpt_lightning.resuming import Origin
 from chargpt_lightning.runs import lock_directory
 
 OLD, NEW = Path("runs/version_0"), Path("runs/version_1")
@@ -136,3 +138,14 @@ def test_no_other_run_deletes_what_a_users_callback_keeps(run, then):
     if then == "a branch that resumes":
         assert run("fit", "--ckpt_path", "last", "--trainer.max_steps", "12").code == 0
     assert files(Path("mine")).items() >= kept.items()
+
+
+@pytest.mark.parametrize("name", ["id", "version", "run_id", "experiment_key"])
+def test_a_branch_has_no_name_that_a_logger_knows_the_old_run_by(name):
+    arguments = {name: "old", "project": "p"}
+    OLD.mkdir(parents=True)
+    before = {"trainer": {"logger": {"class_path": "Logger", "init_args": arguments}}}
+    (OLD / "config.yaml").write_text(yaml.safe_dump(before), encoding="utf-8")
+    logger = Namespace(class_path="Logger", init_args=Namespace(arguments))
+    Origin(OLD, None, None, OLD, last_step=8)._forget_ids(Namespace(logger=logger))
+    assert logger.init_args.as_dict() == {name: None, "project": "p"}

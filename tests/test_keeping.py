@@ -44,7 +44,9 @@ def test_the_loss_to_beat_is_that_of_the_file(run, tiny_run, remembers):
     assert (CHECKPOINTS / "best.ckpt").read_bytes() == kept
     loss = float(best["callbacks"]["Report"]["val_losses"][best["global_step"]])
     assert f"best val loss {loss:.4f} at step {best['global_step']}: {CHECKPOINTS.as_posix()}/best.ckpt" in result.err
-    assert content("last")["global_step"] == 9
+    last = content("last")
+    assert last["global_step"] == 9
+    assert last["callbacks"][key(last["callbacks"])]["best_model_score"].item() == loss, "not rounded to float32"
 
 
 def test_after_a_kill_between_the_two_saves_the_newer_best_stays(run):

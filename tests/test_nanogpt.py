@@ -179,6 +179,9 @@ def test_evaluations_count_updates_however_the_batches_of_one_are_given(run):
     Path("four.yaml").write_text("trainer:\n  accumulate_grad_batches: 4\n", encoding="utf-8")
     assert batches(run, four, "--eval_interval=100") == (4, 400)
     assert batches(run, "--config", "four.yaml", "--eval_interval=100") == (4, 400)
+    scheduler = {"class_path": "GradientAccumulationScheduler", "init_args": {"scheduling": {0: 4}}}
+    Path("scheduler.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [scheduler]}}), encoding="utf-8")
+    assert batches(run, "--config", "scheduler.yaml", "--eval_interval=100") == (1, 400), "4 once the run starts"
     assert batches(run, four, "--trainer.devices=2") == (4, None)
     assert batches(run, four, "--trainer.val_check_interval=8", "--gradient_accumulation_steps=6") == (4, 8)
     recipe = ["--config", "configs/shakespeare_char.yaml"]

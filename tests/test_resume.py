@@ -4,6 +4,7 @@ import re
 import shlex
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from conftest import FAST, TINY, VERSE, compiles, exact_rows, prepare, refused, 
 
 from chargpt_lightning import CharGPT
 from chargpt_lightning.schedule import learning_rate_at
-from chargpt_lightning.updates import batches_after
+from chargpt_lightning.updates import batches_after, batches_of
 
 RUN = [*TINY, "--trainer.max_steps", "10", "--trainer.val_check_interval", "4"]
 AVERAGE = ["--trainer.callbacks", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.5"]
@@ -104,6 +105,12 @@ def test_each_update_after_a_change_of_accumulation_has_all_its_batches(run, mon
 )
 def test_batches_of_so_many_updates(updates, accumulated, in_epoch, batches):
     assert batches_after(updates, accumulated, in_epoch) == batches
+    trainer = SimpleNamespace(limit_train_batches=in_epoch or 1.0, accumulate_grad_batches=accumulated)
+    assert batches_of(updates, trainer) == batches
+
+
+def test_no_batches_are_counted_like_batches_without_end():
+    assert batches_of(5, SimpleNamespace(limit_train_batches=0, accumulate_grad_batches=2)) == (10, 10)
 
 
 def test_a_checkpoint_outside_a_run_brings_its_settings_for_training(run):
@@ -117,6 +124,15 @@ def test_a_checkpoint_outside_a_run_brings_its_settings_for_training(run):
         assert is_now["trainer"][name] == was["trainer"][name], name
     for name in ("batch_size", "eval_iters"):
         assert is_now["data"][name] == was["data"][name], name
+
+
+def test_a_checkpoint_outside_a_run_trains_on_more_devices_than_can_share_its_batches(run):
+    assert run(*RUN).code == 0
+    Path("runs/version_0/checkpoints/last.ckpt").rename("carried.ckpt")
+    carried = ["fit", "--ckpt_path", "carried.ckpt", "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
+    result = run(*carried, "--print_config")
+    assert yaml.safe_load(result.out)["trainer"]["accumulate_grad_batches"] == 1
+    assert "changed: 1 batches per update cannot be shared by 2 devices; each takes its own" in result.err
 
 
 def test_whatever_the_folder(run, interrupt):
