@@ -2,6 +2,7 @@
 
 import io
 import pickletools
+import re
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from torch import Tensor
 from chargpt_lightning.errors import ConfigError
 from chargpt_lightning.files import write_whole
 from chargpt_lightning.nanogpt import settings_in
+
+INFLATES = re.compile(r"bytearray$|Tensor$|^_codecs ")  # classes and functions as pickles name them
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,28 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             } as hparams,
             "global_step": int() as global_step,
             "state_dict": dict(),
-        } if all(isinstance(value, str | int | float) for value in hparams.values()):
+        } if all(isinstance(value, str | int | float) for value in hparams.values()) and _has_blocks(checkpoint):
             text, sha256 = _text_of(checkpoint)
             history = checkpoint.get("history")
-            run = str(history.get("run", "")) if isinstance(history, dict) else ""
+            run = _name_of_run(history.get("run")) if isinstance(history, dict) else ""
             resumable = _has_optimizer_state(checkpoint)
             hparams = _BEFORE_THERE_WERE_TWO | hparams
             training = settings_in(checkpoint.get("training"))
             dropouts = _ratios(checkpoint.get("dropouts"))
             return CheckpointFacts(hparams, text, sha256, global_step, run, resumable, training, dropouts)
     raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
+
+
+def _has_blocks(checkpoint: dict[str, Any]) -> bool:
+    """Whether it holds as many blocks as it says: a network of any number could be asked for in a few bytes."""
+    blocks = {
+        found[1] for name in checkpoint["state_dict"] if (found := re.match(r"gpt\.transformer\.h\.(\d+)\.", name))
+    }
+    return len(blocks) == checkpoint["hyper_parameters"]["n_layer"]
+
+
+def _name_of_run(found: Any) -> str:
+    return found if isinstance(found, str) and Path(found).name == found else ""
 
 
 def _has_optimizer_state(checkpoint: dict[str, Any]) -> bool:
@@ -159,7 +174,7 @@ def _is_intact(path: Path) -> bool:
     """Whether no bit of the archive has changed, and reading it takes no more memory than the file has bytes.
 
     torch.load looks neither at checksums nor at what is a directory. torch.save compresses nothing, and has no need of
-    bytearrays, which a pickle of a few bytes can ask for in any length.
+    what makes much of a few bytes: bytearrays, tensors of a size, encodings.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -168,7 +183,7 @@ def _is_intact(path: Path) -> bool:
             return False
         (pickled,) = (member for member in members if member.filename.endswith("/data.pkl"))
         instructions = pickletools.genops(archive.read(pickled))
-        return not any(code.name == "GLOBAL" and str(arg).endswith("bytearray") for code, arg, _ in instructions)
+        return not any(code.name == "GLOBAL" and INFLATES.search(str(arg)) for code, arg, _ in instructions)
 
 
 def _tensors(content: Any) -> Iterator[Tensor]:

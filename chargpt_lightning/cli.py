@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from chargpt_lightning.callbacks import SampleWriter
 from chargpt_lightning.data import CharDataModule
 from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.imports import allow_only_known_imports, named_in
+from chargpt_lightning.imports import allow_only_known_imports, texts_in
 from chargpt_lightning.loggers import takes_text
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.nanogpt import flags_of_a_run, flags_of_counts, shared_equally, take_counts, translate
@@ -23,6 +23,7 @@ from chargpt_lightning.parser import Parser, called_as, configs_first, texts_tog
 from chargpt_lightning.precision import native_precision
 from chargpt_lightning.recipes import recipes
 from chargpt_lightning.resuming import Origin, SaveConfig, changes, find_origin
+from chargpt_lightning.run_settings import require_contained
 from chargpt_lightning.runs import require_writable
 from chargpt_lightning.sampling import SampleConfig
 from chargpt_lightning.toolbox import accumulated_batches, require_callbacks_that_work, settle_callbacks
@@ -109,13 +110,19 @@ class CharCLI(LightningCLI):
             self.origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
         beneath = [] if self.origin is None else [self.origin.settings()]
         if self.origin is not None:
-            allow_only_known_imports(named_in(parser.dump(first)))
+            self._distrust(self.origin, named=texts_in(parser.dump(first)))
         if first.subcommand == "fit":
             beneath += self._settings_of_the_training(asked.trainer, counts)
             args = _with_counts(parser, args, running, beneath, counts)
         again = beneath or running != args
         self.config = parser.parse_args([*args[:1], *beneath, *args[1:]]) if again else first
         self._complete(self.config[self.config.subcommand])
+
+    def _distrust(self, origin: Origin, named: set[str]) -> None:
+        """Limits what the settings of a checkpoint or its run may name to what is harmless, or named by the user."""
+        allow_only_known_imports(named)
+        if origin.run is not None:
+            require_contained(origin.run, named)
 
     def _complete(self, config: Namespace) -> None:
         seed = config.seed_everything

@@ -125,7 +125,7 @@ def read_columns(run: Path) -> dict[str, Points]:
                 _add_row(columns, row)
     except OSError as error:
         raise ConfigError(f"run ({run}) must be a run's directory, with its metrics.csv: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
         raise ConfigError(f"run ({run}) must have numbers in its metrics.csv, but: {error}") from error
     if "val/loss" not in columns:
         raise ConfigError(f"run ({run}) must have been evaluated once, for a curve to be drawn")

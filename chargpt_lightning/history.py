@@ -160,8 +160,7 @@ class HistoryInCheckpoints(Callback):
         """Continues from that row."""
         if not isinstance(history := trainer.logger, History):
             return
-        if not history.in_place:
-            forget_files(trainer, checkpoint)
+        forget_files(trainer, checkpoint, history.in_place)
         if trainer.is_global_zero:
             known = checkpoint.get("history", {})
             history.go_on_from(known.get("rows", 0), known.get("columns", []))

@@ -69,16 +69,17 @@ def allow_only_known_imports(named: Iterable[str]) -> None:
     """From here on settings, and what is made of them, may name only the classes of `OF_A_RUN`, and these.
 
     Args:
-        named: Import paths of what has been imported.
+        named: What the user named: of these texts, the import paths of what has been imported.
     """
     known = (f"{module}.{name}" for module, names in OF_A_RUN.items() for name in names)
-    allowed = {path for given in (*known, *named) for path in (given, _defined_as(given))}
+    imported = (text for text in named if _imported(text) is not None)
+    allowed = {path for given in (*known, *imported) for path in (given, _defined_as(given))}
     parsing_settings["import_path_verdicts"] = {"*": False} | dict.fromkeys(allowed, True)
 
 
-def named_in(dumped: str) -> list[str]:
-    """The import paths of what has been imported, in settings as a parser dumps them; a prompt may look like one."""
-    return [text for text in _strings(yaml.safe_load(dumped)) if _imported(text) is not None]
+def texts_in(dumped: str) -> set[str]:
+    """All settings that are text, as a parser dumps them."""
+    return set(_strings(yaml.safe_load(dumped)))
 
 
 def _strings(settings: Any) -> Iterator[str]:

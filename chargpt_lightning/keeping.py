@@ -1,6 +1,7 @@
 """Which checkpoints of a run are kept: the best and the last."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,9 @@ def _best_of(checkpoint: Any, path: Path) -> Best:
     match checkpoint:
         case {"global_step": int() as step, "callbacks": dict() as states}:
             for name, state in states.items():
-                if str(name).startswith(BestAndLast.__name__) and state["best_model_score"] is not None:
-                    return Best(path, step, float(state["best_model_score"]))
+                score = state["best_model_score"] if str(name).startswith(BestAndLast.__name__) else None
+                if score is not None and math.isfinite(score):
+                    return Best(path, step, float(score))
     raise ConfigError(f"{path} must be a checkpoint that a run saved as its best, but does not contain its val loss")
 
 
@@ -149,14 +151,25 @@ def _best_until(step: int, path: Path) -> dict[str, Any] | None:
         return None
 
 
-def forget_files(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
-    """Makes the user's ModelCheckpoints start over in a new directory.
+def forget_files(trainer: L.Trainer, checkpoint: dict[str, Any], in_place: bool = False) -> None:
+    """Makes the user's ModelCheckpoints start over, in place only if a checkpoint says that they keep files elsewhere.
 
-    What a checkpoint remembers of them are files of another run, which they would delete once they have better ones.
+    What it remembers of them would be deleted once they have better ones, be it another run's or any directory.
     """
+    states = checkpoint.get("callbacks", {})
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and not isinstance(callback, BestAndLast):
-            checkpoint.get("callbacks", {}).pop(callback.state_key, None)
+            state = states.get(callback.state_key, {})
+            if not in_place or not _keeps_within(Path(str(callback.dirpath)), state):
+                states.pop(callback.state_key, None)
+
+
+def _keeps_within(directory: Path, state: dict[str, Any]) -> bool:
+    names = ("best_model_path", "kth_best_model_path", "last_model_path")
+    paths = [*(str(state.get(name, "")) for name in names), *state.get("best_k_models", {})]
+    return all(
+        "://" not in path and Path(path).resolve().is_relative_to(directory.resolve()) for path in filter(None, paths)
+    )
 
 
 def save_now(trainer: L.Trainer) -> None:

@@ -26,6 +26,7 @@ from chargpt_lightning.toolbox import listed, without
 log = logging.getLogger(__name__)
 
 SHAPE = ("architecture", "block_size", "n_layer", "n_head", "n_embd", "bias")  # the weights are of these
+REQUEUED = r"hpc_ckpt_(\d+)\.ckpt"  # how Lightning calls the checkpoint that it makes on SLURM's signal
 IDS = ("id", "version", "run_id", "experiment_key")  # by which W&B, TensorBoard, MLflow and Comet know a run
 LINKED = ("alphabet", "seed")  # hyperparameters that come from the data and from seed_everything
 
@@ -181,13 +182,14 @@ def _later_step(checkpoint: Path, step: int, run: Path | None) -> int | None:
 def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
     """The run that a checkpoint lies in, or beside if SLURM's signal made it."""
     directory = checkpoint.absolute().parent
-    run = directory.parent if directory.name == CHECKPOINTS else directory / facts.run
-    return from_here(run) if facts.run and is_run(run) else None
+    beside = re.fullmatch(REQUEUED, checkpoint.name)
+    run = directory.parent if directory.name == CHECKPOINTS else directory / facts.run if beside else None
+    return from_here(run) if run is not None and facts.run and is_run(run) else None
 
 
 def _requeued_checkpoint(root: Path) -> Path | None:
     """Under SLURM the checkpoint that Lightning made when the job was requeued, or a later one of that run."""
-    names = (re.fullmatch(r"hpc_ckpt_(\d+)\.ckpt", path.name) for path in root.glob("hpc_ckpt_*"))
+    names = (re.fullmatch(REQUEUED, path.name) for path in root.glob("hpc_ckpt_*"))
     numbers = [int(match[1]) for match in names if match]
     if not numbers or not SLURMEnvironment.detect():
         return None

@@ -57,7 +57,8 @@ def lock_directory(run: Path) -> FileLock:
     except Timeout as error:
         raise ConfigError(f"ckpt_path ({run}) must not be of a run that another process is training") from error
     for directory in (run, run / CHECKPOINTS):
-        remove_parts(directory)
+        if not directory.is_symlink():  # where it leads, others may be writing
+            remove_parts(directory)
     return lock
 
 

@@ -133,10 +133,10 @@ def test_no_other_run_deletes_what_a_users_callback_keeps(run, then):
     if then == "a new run":
         fit = [*TINY, *with_checkpoints("mine"), "--ckpt_path", "carried.ckpt"]
     else:
-        fit = ["fit", "--ckpt_path", str(start)]
+        fit = ["fit", "--ckpt_path", str(start), "--config", "keep.yaml"]
     assert run(*fit, "--trainer.max_steps", "4" if "new" in then else "6").code == 0
     if then == "a branch that resumes":
-        assert run("fit", "--ckpt_path", "last", "--trainer.max_steps", "12").code == 0
+        assert run("fit", "--ckpt_path", "last", "--config", "keep.yaml", "--trainer.max_steps", "12").code == 0
     assert files(Path("mine")).items() >= kept.items()
 
 

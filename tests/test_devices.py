@@ -95,7 +95,7 @@ def test_a_signal_to_any_device_stops_all_and_the_resumed_run_is_the_same(start,
     stopped = command(*TINY, *DDP, *dropout, *stop(2, signum, rank), start=start)
     assert stopped.returncode == (code if start is MODULE else 1), stopped.stderr
     assert "stopped at step 3\n" in stopped.stderr
-    resumed = command("fit", "--ckpt_path", "last", start=start)
+    resumed = command("fit", "--ckpt_path", "last", *stop(2, signum, rank), start=start)
     assert resumed.returncode == 0, resumed.stderr
     assert_same_run(Path("runs/version_0"), Path("runs/version_1"))
 
@@ -132,7 +132,7 @@ def test_two_devices_branch_together_and_agree_on_what_is_best(start, two):
 def test_one_device_goes_on_where_two_stopped(run, two, network):
     assert run(*FIFTY, *network, "--data.batch_size", "4").code == 0
     assert command(*FIFTY, *network, *two, *stop(22, signal.SIGINT, 0)).returncode == 130
-    assert run("fit", "--ckpt_path", "last", *ONE).code == 0
+    assert run("fit", "--ckpt_path", "last", *ONE, *stop(22, signal.SIGINT, 0)).code == 0
     assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
 
 
@@ -147,7 +147,7 @@ def test_a_sharded_run_stops_resumes_and_is_sampled_from_by_one_process(run, net
     samples = [run("predict", "--ckpt_path", str(path), "--temperature=0").out for path in (sharded, single)]
     assert samples[0] == samples[1] != ""
     assert command(*FIFTY, *network, *FSDP2, *stop(22, signal.SIGTERM, 1)).returncode == 143
-    resumed = command("fit", "--ckpt_path", "last")
+    resumed = command("fit", "--ckpt_path", "last", *stop(22, signal.SIGTERM, 1))
     assert resumed.returncode == 0, resumed.stderr
     assert losses("runs/version_2") == losses("runs/version_0")
 

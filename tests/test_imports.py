@@ -32,7 +32,7 @@ HOSTILE = {  # what a config.yaml may say of the trainer, by what it tries
     "a module, for a plugin": {"plugins": [{"class_path": "hostile.Plugin"}]},
     "a module, for an accelerator": {"accelerator": {"class_path": "hostile.Accelerator"}},
     "a module, in another file": {"callbacks": "hostile.yaml"},
-    "a deletion": {"logger": [{"class_path": "CSVLogger", "init_args": {"save_dir": ".", "name": "", "version": ""}}]},
+    "a deletion": {"logger": [{"class_path": "CSVLogger", "init_args": {"save_dir": "runs/version_0"}}]},
 }
 
 

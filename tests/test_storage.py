@@ -1,5 +1,6 @@
 """What disks and other people do to files: full, unwritable, shared, damaged, hostile."""
 
+import codecs
 import os
 import pickle
 import random
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from pathlib import Path
@@ -148,14 +149,25 @@ def named_many_times(last: Path) -> None:
 
 
 class Inflating:
-    """Makes memory of a number."""
+    """Makes memory of a few bytes."""
+
+    def __init__(self, make: Callable, *arguments: object):
+        self.made = make, arguments
 
     def __reduce__(self):
-        return bytearray, (2**40,)
+        return self.made
 
 
-def with_a_number_for_memory(last: Path) -> None:
-    torch.save(torch.load(last, weights_only=True) | {"callbacks": Inflating()}, last)
+def with_a_number_for_bytes(last: Path) -> None:
+    torch.save(torch.load(last, weights_only=True) | {"callbacks": Inflating(bytearray, 2**30)}, last)
+
+
+def with_a_number_for_floats(last: Path) -> None:
+    torch.save(torch.load(last, weights_only=True) | {"callbacks": Inflating(torch.FloatTensor, 2**30)}, last)
+
+
+def with_an_encoding(last: Path) -> None:
+    torch.save(torch.load(last, weights_only=True) | {"callbacks": Inflating(codecs.encode, "a", "hex")}, last)
 
 
 def with_weights_that_are_one_number(last: Path) -> None:
@@ -163,7 +175,11 @@ def with_weights_that_are_one_number(last: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "inflate", [compressed, named_many_times, with_a_number_for_memory, with_weights_that_are_one_number]
+    "inflate",
+    [
+        *(compressed, named_many_times, with_a_number_for_bytes, with_a_number_for_floats),
+        *(with_an_encoding, with_weights_that_are_one_number),
+    ],
 )
 @pytest.mark.parametrize("subcommand", ["fit", "validate", "predict"])
 def test_no_checkpoint_takes_more_memory_than_the_file(run, tiny_run, subcommand, inflate):

@@ -1,0 +1,69 @@
+"""Checks of a run's config.yaml, which somebody else may have written: it must not reach beyond the run."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from chargpt_lightning.errors import ConfigError
+
+MOST_BYTES = 2**20
+DIRECTORIES = ("dirpath", "save_dir")
+
+
+def require_contained(run: Path, named: set[str]) -> None:
+    """Checks that the settings of a run write only below it, read no other file, and do not inflate.
+
+    Args:
+        run: The run's directory.
+        named: Texts in the settings that the user gives in the same command, which are trusted.
+
+    Raises:
+        ConfigError: If one reaches beyond the run.
+    """
+    path = run / "config.yaml"
+    for name, value in _texts(_load_bounded(path)):
+        if value not in named and _reaches_beyond(run, name, value):
+            raise ConfigError(
+                f"{path}: {name} ({value}) must not reach beyond the run; "
+                "if you trust it, name it again with --config or a flag"
+            )
+
+
+def _load_bounded(path: Path) -> Any:
+    """The content of a YAML file; aliases, by which a small file can stand for any number of settings, are refused."""
+    content = path.read_bytes()[: MOST_BYTES + 1]
+    try:
+        aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader))
+        if not aliases and len(content) <= MOST_BYTES:
+            return yaml.safe_load(content)
+    except yaml.YAMLError:
+        return None  # the parser of the command line says what is wrong
+    raise ConfigError(f"{path} must be at most 1 MiB of YAML without aliases, as `fit` writes it")
+
+
+def _texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of the settings that are text; an item of a list has the list's name."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            yield from _texts(value, f"{name}.{key}".removeprefix("."))
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from _texts(value, name)
+    elif isinstance(settings, str):
+        yield name, settings
+
+
+def _reaches_beyond(run: Path, name: str, value: str) -> bool:
+    group, last = name.split(".")[0], name.split(".")[-1]
+    if group == "sample":
+        return last == "prompt" and value.startswith("FILE:")
+    if group != "trainer" or name == "trainer.default_root_dir":  # where the run is instead
+        return False
+    if last == "filename":
+        return re.search(r"[/\\]|\.\.", re.sub(r"{[^{}]*}", "", value)) is not None  # {val/loss} is a figure
+    if last in DIRECTORIES and value:
+        return "://" in value or not Path(value).resolve().is_relative_to(run.resolve())
+    return "::" in value  # a file system of fsspec's within another
