@@ -55,6 +55,8 @@ def _open(folder: Path) -> tuple[Any, dict[str, Tensor], Any]:
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (folder / name).is_file():
             raise ConfigError(f"ckpt_path ({folder}) must be a file, or a Hugging Face folder, but has no {name}")
+    if _normalizes(folder / "tokenizer.json"):
+        raise ConfigError(f"ckpt_path ({folder}) must have a tokenizer that leaves characters as they are")
     require_package("ckpt_path", folder, "transformers")
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
@@ -65,6 +67,14 @@ def _open(folder: Path) -> tuple[Any, dict[str, Tensor], Any]:
         return config, load_file(folder / "model.safetensors"), Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise ConfigError(f"ckpt_path ({folder}) must be a Hugging Face folder that is whole, but: {error}") from error
+
+
+def _normalizes(tokenizer: Path) -> bool:
+    """Whether a tokenizer replaces characters before it looks them up, which can also make gigabytes of one."""
+    try:
+        return json.loads(tokenizer.read_bytes()).get("normalizer") is not None
+    except (ValueError, AttributeError):
+        return False  # Tokenizer.from_file says what is wrong
 
 
 def _require_our_network(config: Any, weights: dict[str, Tensor], folder: Path) -> None:

@@ -191,6 +191,16 @@ def test_a_tokenizer_of_more_than_characters_is_said(run):
     assert refused(run, "predict", "--ckpt_path", "theirs") == message
 
 
+def test_a_tokenizer_that_replaces_characters_is_said(run):
+    path = their_folder() / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    double = {"type": "Replace", "pattern": {"String": "W"}, "content": "WW"}
+    content["normalizer"] = {"type": "Sequence", "normalizers": [double] * 40}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    message = "ckpt_path (theirs) must have a tokenizer that leaves characters as they are"
+    assert refused(run, "predict", "--ckpt_path", "theirs") == message
+
+
 def test_an_alphabet_of_another_size_is_said(run):
     their_folder(vocab_size=30)
     error = f"gpt.lm_head.weight (30 x 8) must be as in this network ({len(ALPHABET)} x 8)"
