@@ -11,6 +11,7 @@ from chargpt_lightning.errors import ConfigError
 
 MOST_BYTES = 2**20
 DIRECTORIES = ("dirpath", "save_dir")
+DEFAULTS = (("save_dir", "."), ("save_dir", "./mlruns"))  # of WandbLogger and MLFlowLogger
 
 
 def require_contained(run: Path, named: set[str]) -> None:
@@ -64,6 +65,8 @@ def _reaches_beyond(run: Path, name: str, value: str) -> bool:
         return False
     if last == "filename":
         return re.search(r"[/\\]|\.\.", re.sub(r"{[^{}]*}", "", value)) is not None  # {val/loss} is a figure
+    if (last, value) in DEFAULTS:
+        return False
     if last in DIRECTORIES and value:
         return "://" in value or not Path(value).resolve().is_relative_to(run.resolve())
     return "::" in value  # a file system of fsspec's within another
