@@ -102,7 +102,9 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             } as hparams,
             "global_step": int() as global_step,
             "state_dict": dict(),
-        } if all(isinstance(value, str | int | float) for value in hparams.values()) and _has_blocks(checkpoint):
+        } if all(isinstance(value, str | int | float) for value in hparams.values()) and (
+            hparams["n_layer"] <= len(checkpoint["state_dict"])  # or a few bytes would ask for a network of any size
+        ):
             text, sha256 = _text_of(checkpoint)
             history = checkpoint.get("history")
             run = _name_of_run(history.get("run")) if isinstance(history, dict) else ""
@@ -112,14 +114,6 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             dropouts = _ratios(checkpoint.get("dropouts"))
             return CheckpointFacts(hparams, text, sha256, global_step, run, resumable, training, dropouts)
     raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
-
-
-def _has_blocks(checkpoint: dict[str, Any]) -> bool:
-    """Whether it holds as many blocks as it says: a network of any number could be asked for in a few bytes."""
-    blocks = {
-        found[1] for name in checkpoint["state_dict"] if (found := re.match(r"gpt\.transformer\.h\.(\d+)\.", name))
-    }
-    return len(blocks) == checkpoint["hyper_parameters"]["n_layer"]
 
 
 def _name_of_run(found: Any) -> str:

@@ -116,7 +116,7 @@ def test_a_best_without_a_finite_loss_is_refused(run, tiny_run, score):
     assert {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()} == before
 
 
-def test_a_network_has_as_many_blocks_as_its_checkpoint_says(run, tiny_run):
+def test_a_checkpoint_cannot_ask_for_a_larger_network_than_it_holds(run, tiny_run):
     checkpoint = torch.load(LAST, weights_only=True)
     checkpoint["hyper_parameters"]["n_layer"] = 10**6
     torch.save(checkpoint, LAST)
