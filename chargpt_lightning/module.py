@@ -282,7 +282,7 @@ class CharGPT(L.LightningModule):
         """The optimizer, its learning rate set before each update."""
         precision = self.trainer.precision_plugin
         scaled = getattr(precision, "scaler", None) is not None  # a fused one would unscale after clipping
-        dtype = product_dtype(precision, self.gpt.lm_head.weight)
+        dtype = product_dtype(precision, next(self.gpt.parameters()))
         dtype = torch.float32 if dtype == torch.float16 else dtype  # small gradients would vanish in float16
         optimizer = self.optimizer_config.build(self.gpt, not scaled, dtype)
         scheduler = LambdaLR(optimizer, self.optimizer_config.learning_rate_ratio)

@@ -30,7 +30,7 @@ def product_dtype(precision: Precision, weight: Tensor) -> torch.dtype:
 
     Args:
         precision: The run's precision, `Trainer.precision_plugin`.
-        weight: One of the network's matrices, after the precision has converted the network.
+        weight: One of the network's parameters, after the precision has converted the network.
     """
     factor = torch.ones(1, 1, dtype=weight.dtype, device=weight.device)
     with precision.forward_context():

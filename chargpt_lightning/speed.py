@@ -30,7 +30,7 @@ class Speed(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measures the device, and starts the clock."""
-        dtype = product_dtype(trainer.precision_plugin, pl_module.gpt.lm_head.weight)  # type: ignore[union-attr, arg-type]
+        dtype = product_dtype(trainer.precision_plugin, next(pl_module.parameters()))
         self._flop_per_s = product_rate(trainer.strategy.root_device, dtype)
         self._restart()
 

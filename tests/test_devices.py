@@ -218,6 +218,6 @@ def test_two_devices_begin_with_the_checkpoint_of_another_program_as_one_does(ru
     theirs = "theirs/ckpt.pt" if format == "nanogpt" else "theirs"
     fit = [*FIFTY, "--trainer.max_steps", "9", "--ckpt_path", theirs]
     one = run(*fit, "--data.batch_size", "4")
-    two = command(*fit, *devices)
+    two = command(*fit, *devices, "--gradient_accumulation_steps=2")
     assert (one.code, two.returncode) == (0, 0), one.err + two.stderr
     assert losses("runs/version_2") == pytest.approx(losses("runs/version_1"), abs=1e-5)
