@@ -74,19 +74,28 @@ def samples_in_tensorboard(run_dir: Path = RUN) -> dict[int, str]:
 
 
 def wandb_records(run_dir: Path = RUN) -> list[Record]:
-    """What W&B would send, in the order in which it came."""
-    wandb.teardown()  # waits for the process that writes it
-    paths = sorted(run_dir.glob("wandb/*run-*/run-*.wandb"))
-    return [Record.FromString(data) for path in paths for data in leveldb_records(path.read_bytes())]
+    """What W&B would send, in order. Its own process may write the end of a file after `wandb.finish` returned."""
+    for _ in range(600):
+        files = [
+            [Record.FromString(data) for data in leveldb_records(path.read_bytes())]
+            for path in sorted(run_dir.glob("wandb/*run-*/run-*.wandb"))
+        ]
+        if files and all(records and any(record.HasField("exit") for record in records) for records in files):
+            return [record for records in files for record in records]
+        time.sleep(0.1)
+    raise AssertionError(f"W&B's files in {run_dir} have no end after a minute")
 
 
 def leveldb_records(log: bytes) -> Iterator[bytes]:
     """W&B's file is LevelDB's log, with the first block's first seven bytes W&B's own; its reader is not in Python."""
     whole, place = b"", 7
-    while place < len(log):
+    while place + 7 <= len(log):
         if 2**15 - place % 2**15 < 7:  # no room for a header: the block's end is empty
             place += 2**15 - place % 2**15
+            continue
         length, kind = struct.unpack_from("<HB", log, place + 4)
+        if place + 7 + length > len(log):  # still being written
+            return
         whole += log[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # full, or the last part
