@@ -18,7 +18,7 @@ from benchmarks.contenders import Bench
 from benchmarks.figures import Row, table
 from benchmarks.machine import describe
 from benchmarks.sizes import QUICK, Sizes
-from chargpt_lightning.corpus import load_corpus
+from chargpt_lightning.data.corpus import load_corpus
 
 SECTIONS = {
     "step": step.measure,

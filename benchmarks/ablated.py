@@ -17,8 +17,10 @@ from benchmarks.clock import steady_ms
 from benchmarks.figures import Figures
 from benchmarks.loop import train
 from benchmarks.machine import ROOT, precisions
-from chargpt_lightning import CharDataModule, CharGPT, modern, muon
-from chargpt_lightning.allocator import keep_freed_memory
+from chargpt_lightning import CharDataModule, CharGPT
+from chargpt_lightning.models import modern
+from chargpt_lightning.optim import muon
+from chargpt_lightning.utils.hardware import keep_freed_memory
 
 Build = Callable[..., Any]  # of a CharGPT with the modern network, to which settings can be given
 

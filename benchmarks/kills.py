@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-from chargpt_lightning.checkpoints import read_checkpoint
-from chargpt_lightning.curves import read_columns
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.speed import CLOCKED
+from chargpt_lightning.callbacks.throughput import CLOCKED
+from chargpt_lightning.checkpoints.io import read_checkpoint
+from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.plotting import read_columns
 
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
 COMMAND = [sys.executable, "-m", "chargpt_lightning", "fit", "--trainer.accelerator", "cpu"]

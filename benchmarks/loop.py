@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from benchmarks.clock import steady_ms, steps_ms
 from benchmarks.figures import Figures
 from chargpt_lightning import GPT, CharDataModule, CharGPT
-from chargpt_lightning.allocator import keep_freed_memory
+from chargpt_lightning.utils.hardware import keep_freed_memory
 
 
 class HuggingFace(nn.Module):

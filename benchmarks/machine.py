@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from chargpt_lightning.precision import native_precision
+from chargpt_lightning.utils.hardware import native_precision
 
 ROOT = Path(__file__).parent.parent
 

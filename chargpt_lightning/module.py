@@ -18,19 +18,18 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from chargpt_lightning.checkpoints import facts_of
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.foreign import read_as_ours
-from chargpt_lightning.gpt import GPT
-from chargpt_lightning.metrics import MeanLoss
-from chargpt_lightning.modern import ModernGPT
-from chargpt_lightning.network import GPTConfig
-from chargpt_lightning.optimizers import OptimizerConfig, OptimizerName
-from chargpt_lightning.precision import product_dtype
-from chargpt_lightning.prompts import encode_prompt
+from chargpt_lightning.checkpoints.convert import read_as_ours
+from chargpt_lightning.checkpoints.io import facts_of
+from chargpt_lightning.models.base import GPTConfig
+from chargpt_lightning.models.gpt import GPT
+from chargpt_lightning.models.loss import MeanLoss
+from chargpt_lightning.models.modern import ModernGPT
+from chargpt_lightning.optim.config import OptimizerConfig, OptimizerName
+from chargpt_lightning.optim.lr_schedule import Decay
 from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed
-from chargpt_lightning.schedule import Decay
-from chargpt_lightning.vocab import CharVocab, Unknown
+from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.hardware import product_dtype
+from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
 NETWORKS: dict[str, type[GPT | ModernGPT]] = {"gpt2": GPT, "modern": ModernGPT}
 SPLITS = ("val", "train_eval")  # by dataloader
@@ -282,7 +281,7 @@ class CharGPT(L.LightningModule):
         """The optimizer, its learning rate set before each update."""
         precision = self.trainer.precision_plugin
         scaled = getattr(precision, "scaler", None) is not None  # a fused one would unscale after clipping
-        dtype = product_dtype(precision, next(self.gpt.parameters()))
+        dtype = product_dtype(precision.forward_context(), next(self.gpt.parameters()))
         dtype = torch.float32 if dtype == torch.float16 else dtype  # small gradients would vanish in float16
         optimizer = self.optimizer_config.build(self.gpt, not scaled, dtype)
         scheduler = LambdaLR(optimizer, self.optimizer_config.learning_rate_ratio)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chargpt_lightning.errors import ConfigError, require_at_least_one
+from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
 from chargpt_lightning.vocab import Unknown
 
 COLDEST = 1e-30  # logits over less overflow float32, or are over its zero

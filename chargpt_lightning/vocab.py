@@ -1,14 +1,17 @@
 """Characters to ids and back. The alphabet, a string, is the whole vocabulary."""
 
+import logging
 import sys
 from reprlib import Repr
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.utils.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 Unknown = Literal["refuse", "skip"]  # what becomes of characters that are not in the alphabet
 
@@ -111,3 +114,41 @@ def code_points(text: str) -> np.ndarray:
     """The numbers (len(text),) that Unicode gives the characters of a text."""
     # A prompt typed in another encoding arrives with lone surrogates: let them through, to be named as unknown.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=_CODE_POINT)
+
+
+def encode_prompt(prompt: str, vocab: CharVocab, unknown: Unknown) -> Tensor:
+    """Looks up the characters of a prompt, and says so if it leaves some out.
+
+    Args:
+        prompt: The text to continue.
+        vocab: The characters that there are.
+        unknown: Whether others are refused or skipped.
+
+    Returns:
+        Ids of the characters that are left (T,).
+
+    Raises:
+        ConfigError: If a character is refused, or if all are skipped.
+    """
+    if unknown not in get_args(Unknown):
+        raise ConfigError(f"unknown ({unknown}) must be one of {', '.join(get_args(Unknown))}")
+    if unknown == "skip":
+        prompt = _without_unknown(prompt, vocab)
+    try:
+        return vocab.encode(prompt, name="prompt")
+    except ConfigError as error:
+        raise ConfigError(f"{error}; `--sample.unknown skip` leaves out what is unknown") from error
+
+
+def _without_unknown(prompt: str, vocab: CharVocab) -> str:
+    known, unknown = vocab.sift(prompt)
+    if not unknown:
+        return prompt
+    if not known:
+        raise ConfigError(
+            f"prompt ({shortened(prompt)}) must hold at least one character of the vocabulary: "
+            f"{shortened(vocab.alphabet)}"
+        )
+    different = shortened("".join(dict.fromkeys(unknown)))
+    log.warning("prompt: skipped %s (%d in all), which the vocabulary has not", different, len(unknown))
+    return known

@@ -18,7 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of torch, here and in what tests start: t
 
 from chargpt_lightning import CharGPT
 from chargpt_lightning.__main__ import main
-from chargpt_lightning.speed import CLOCKED
+from chargpt_lightning.callbacks.throughput import CLOCKED
 
 ROOT = Path(__file__).parent.parent
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
@@ -127,7 +127,7 @@ def own_home(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """Runs draw no curves, which take a third of a second at each evaluation; test_curves.py has them drawn."""
-    monkeypatch.setattr("chargpt_lightning.trainer.can_draw", lambda: False)
+    monkeypatch.setattr("chargpt_lightning.trainer.setup.can_draw", lambda: False)
 
 
 @pytest.fixture

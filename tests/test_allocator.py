@@ -9,7 +9,7 @@ import pytest
 FAULTS_OF_A_STEP = """
 import resource
 import torch
-from chargpt_lightning.allocator import keep_freed_memory
+from chargpt_lightning.utils.hardware import keep_freed_memory
 
 def step():
     activations = [torch.ones(2**19) for _ in range(8)]  # 2 MiB each

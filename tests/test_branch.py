@@ -11,8 +11,8 @@ from conftest import TINY, exact_rows, rows
 from jsonargparse import Namespace
 from test_resume import assert_same_run
 
-from chargpt_lightning.resuming import Origin
-from chargpt_lightning.runs import lock_directory
+from chargpt_lightning.trainer.resume import Origin
+from chargpt_lightning.utils.run_dir import lock_directory
 
 OLD, NEW = Path("runs/version_0"), Path("runs/version_1")
 RUIN = ["--model.learning_rate", "10", "--model.min_lr", "10"]

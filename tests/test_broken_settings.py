@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chargpt_lightning import CharGPT
-from chargpt_lightning.nanogpt import RENAMED
+from chargpt_lightning.cli.nanogpt_flags import RENAMED
 
 NANOGPTS = {ours: name for name, ours in RENAMED.items()}
 SIZES = ["model.n_layer", "model.n_head", "model.n_embd", "model.block_size", "data.batch_size", "data.eval_iters"]

@@ -69,7 +69,7 @@ def test_no_script_takes_a_link_between_settings_for_a_flag(run, shell):
 
 
 def test_without_shtab_a_line_says_what_to_install(run, monkeypatch):
-    monkeypatch.setattr("chargpt_lightning.errors.find_spec", lambda name: None)
+    monkeypatch.setattr("chargpt_lightning.utils.errors.find_spec", lambda name: None)
     message = refused(run, "--print_completion=shtab-bash")
     assert message == "print_completion (shtab-bash) needs the package shtab: pip install shtab"
 

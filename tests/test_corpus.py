@@ -12,8 +12,8 @@ import pytest
 from conftest import posix
 
 from chargpt_lightning import reading, tinyshakespeare
-from chargpt_lightning.corpus import Corpus, load_corpus
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.data.corpus import Corpus, load_corpus
+from chargpt_lightning.utils.errors import ConfigError
 
 TEXT = "First Citizen:\nBefore we proceed\n" * 50
 

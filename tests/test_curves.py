@@ -7,13 +7,13 @@ from conftest import TINY, refused, rows
 from matplotlib import image
 
 from chargpt_lightning import curves
-from chargpt_lightning.curves import draw
+from chargpt_lightning.utils.plotting import draw
 
 
 @pytest.fixture
 def pictures(monkeypatch):
     """Runs draw their curves, as they do where matplotlib is installed."""
-    monkeypatch.setattr("chargpt_lightning.trainer.can_draw", curves.can_draw)
+    monkeypatch.setattr("chargpt_lightning.trainer.setup.can_draw", curves.can_draw)
 
 
 def points(run_dir: Path, name: str) -> list[tuple[float, float]]:
@@ -105,7 +105,7 @@ def test_what_cannot_be_drawn_is_said_in_a_line(run, args, message):
 
 
 def test_without_matplotlib_plot_says_what_to_install(run, tiny_run, monkeypatch):
-    monkeypatch.setattr("chargpt_lightning.errors.find_spec", lambda name: None)
+    monkeypatch.setattr("chargpt_lightning.utils.errors.find_spec", lambda name: None)
     message = "plot (runs/version_0) needs the package matplotlib: pip install matplotlib"
     assert refused(run, "plot", "runs/version_0") == message
 

@@ -16,9 +16,16 @@ from conftest import VERSE, not_on_windows
 from lightning.pytorch.trainer.states import TrainerFn
 
 from chargpt_lightning import CharDataModule, data, windows
-from chargpt_lightning.corpus import cache_directory
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.windows import Batch, MappedIds, cut_from_tensor, eval_offsets, fixed_windows, random_offsets
+from chargpt_lightning.data.corpus import cache_directory
+from chargpt_lightning.data.windows import (
+    Batch,
+    MappedIds,
+    cut_from_tensor,
+    eval_offsets,
+    fixed_windows,
+    random_offsets,
+)
+from chargpt_lightning.utils.errors import ConfigError
 
 LENGTH = 1000
 

@@ -23,10 +23,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from chargpt_lightning import CharVocab, corpus, reading
-from chargpt_lightning.corpus import cache_directory, load_corpus
-from chargpt_lightning.encoding import TextFacts, text_facts, text_ids
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.windows import MOST_SHUFFLED
+from chargpt_lightning.data.cache import TextFacts, text_facts, text_ids
+from chargpt_lightning.data.corpus import cache_directory, load_corpus
+from chargpt_lightning.data.windows import MOST_SHUFFLED
+from chargpt_lightning.utils.errors import ConfigError
 
 HARD = st.sampled_from("ab\r\n\ufeff\x00é不\U0001f642") | st.characters(exclude_categories=["Cs"])
 

@@ -11,9 +11,9 @@ import pytest
 from conftest import posix
 
 from chargpt_lightning import files
-from chargpt_lightning.files import make_whole, open_whole, remove_parts, write_whole
-from chargpt_lightning.runs import lock_directory
-from chargpt_lightning.stopping import Stopped
+from chargpt_lightning.utils.atomic import make_whole, open_whole, remove_parts, write_whole
+from chargpt_lightning.utils.run_dir import lock_directory
+from chargpt_lightning.utils.signals import Stopped
 
 KILLED = """
 import os, signal, sys

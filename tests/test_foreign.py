@@ -87,7 +87,7 @@ def test_the_file_is_gone_while_the_command_works_and_the_result_is_the_runs_own
 
 
 def test_a_failure_before_training_leaves_no_temporary_file(run, theirs, temporary, monkeypatch):
-    monkeypatch.setattr("chargpt_lightning.resuming.SaveConfig.save_config", lambda *args: 1 / 0)
+    monkeypatch.setattr("chargpt_lightning.trainer.resume.SaveConfig.save_config", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(*RESUMED, "--ckpt_path", theirs)
     assert list(temporary.iterdir()) == []

@@ -8,9 +8,9 @@ import pytest
 from conftest import rows
 
 from chargpt_lightning import curves
-from chargpt_lightning.curves import read_columns
-from chargpt_lightning.history import History
-from chargpt_lightning.table import read_columns_of, rewrite
+from chargpt_lightning.loggers.csv_logger import History
+from chargpt_lightning.utils.csv_table import read_columns_of, rewrite
+from chargpt_lightning.utils.plotting import read_columns
 
 RUN = Path("runs/version_0")
 CSV = RUN / "metrics.csv"
@@ -165,7 +165,7 @@ def test_up_to_the_bound_every_point_is_kept(history, monkeypatch):
 
 @pytest.mark.parametrize("damage", [b",\x00x,", b",0,0,0,0,0,0,0,0,0,0,0,0,"], ids=["no number", "too many fields"])
 def test_damage_in_old_rows_stops_no_run_but_its_picture(run, tiny_run, monkeypatch, damage):
-    monkeypatch.setattr("chargpt_lightning.trainer.can_draw", curves.can_draw)
+    monkeypatch.setattr("chargpt_lightning.trainer.setup.can_draw", curves.can_draw)
     CSV.write_bytes(CSV.read_bytes().replace(b",0,", damage, 1))
     result = run(*MORE, "--trainer.max_steps", "8")
     assert result.code == 0

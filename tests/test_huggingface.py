@@ -221,7 +221,7 @@ def test_a_broken_folder_is_one_line(run, name):
 
 def test_without_transformers_it_is_said_what_to_install(run, tiny_run, monkeypatch):
     their_folder()
-    monkeypatch.setattr("chargpt_lightning.errors.find_spec", lambda name: None)
+    monkeypatch.setattr("chargpt_lightning.utils.errors.find_spec", lambda name: None)
     install = "needs the package transformers: pip install transformers"
     assert refused(run, "predict", "--ckpt_path", "theirs") == f"ckpt_path (theirs) {install}"
     assert refused(run, "export", "--format", "hf", "--out", "hf") == f"format (hf) {install}"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import TINY, refused
 
-from chargpt_lightning.imports import OF_A_RUN, OF_ANYBODY, OF_OTHERS
+from chargpt_lightning.cli.import_policy import OF_A_RUN, OF_ANYBODY, OF_OTHERS
 
 TOUCH = {"class_path": "os.system", "init_args": {"command": "echo > EXECUTED"}}
 LAMBDA = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": TOUCH}}
@@ -117,8 +117,8 @@ def test_a_run_may_name_what_the_toolbox_offers(run, tiny_run):
         {
             "class_path": "ThroughputMonitor",
             "init_args": {
-                "batch_size_fn": "chargpt_lightning.windows.windows_in",
-                "length_fn": "chargpt_lightning.windows.characters_in",
+                "batch_size_fn": "chargpt_lightning.data.windows.windows_in",
+                "length_fn": "chargpt_lightning.data.windows.characters_in",
             },
         },
     ]

@@ -53,7 +53,7 @@ def site(wheel, tmp_path_factory) -> Path:
 
 
 def test_the_wheel_holds_package_recipes_and_the_mark_of_types_and_no_more(wheel):
-    expected = {f"chargpt_lightning/{path.name}" for path in (ROOT / "chargpt_lightning").glob("*.py")}
+    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "chargpt_lightning").rglob("*.py")}
     expected |= {f"chargpt_lightning/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
     names = zipfile.ZipFile(wheel).namelist()
     assert {name for name in names if ".dist-info/" not in name} == expected | {"chargpt_lightning/py.typed"}

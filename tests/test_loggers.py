@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
-from chargpt_lightning.loggers import Wandb
+from chargpt_lightning.loggers.wandb import Wandb
 
 LOGGED = {
     *("train/loss", "lr", "grad_norm", "val/loss", "val/perplexity", "val/characters", "train_eval/loss"),
@@ -216,7 +216,7 @@ def test_being_watched_changes_nothing(run):
 
 @pytest.mark.parametrize(("logger", "package"), [("TensorBoard", "tensorboard"), ("Wandb", "wandb")])
 def test_a_missing_package_is_named(run, monkeypatch, logger, package):
-    monkeypatch.setattr("chargpt_lightning.errors.find_spec", lambda name: None)
+    monkeypatch.setattr("chargpt_lightning.utils.errors.find_spec", lambda name: None)
     message = f"trainer.logger ({logger}) needs the package {package}: pip install {package}"
     assert message in refused(run, *TINY, "--trainer.logger", logger)
 

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from chargpt_lightning import CharDataModule, reading
-from chargpt_lightning.corpus import cache_directory, load_corpus
-from chargpt_lightning.encoding import text_facts
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.parser import texts_together
+from chargpt_lightning.cli.parser import texts_together
+from chargpt_lightning.data.cache import text_facts
+from chargpt_lightning.data.corpus import cache_directory, load_corpus
+from chargpt_lightning.utils.errors import ConfigError
 
 WHOLE = VERSE * 20
 SHA256 = hashlib.sha256(WHOLE.encode()).hexdigest()

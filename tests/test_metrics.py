@@ -14,7 +14,7 @@ from test_module import fit, tiny
 from torch.nn import functional as F
 
 from chargpt_lightning import CharGPT
-from chargpt_lightning.metrics import MeanLoss
+from chargpt_lightning.models.loss import MeanLoss
 
 PRECISIONS = ["32-true", "64-true", "bf16-mixed", "bf16-true", "16-true"]
 VALIDATE = ["validate", "--trainer.accelerator", "cpu"]

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from chargpt_lightning import GPTConfig, ModernGPT, modern
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.utils.errors import ConfigError
 
 SHAPE = {"vocab_size": 11, "n_layer": 3, "n_head": 2, "n_embd": 16}
 

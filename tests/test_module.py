@@ -12,8 +12,8 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.nn import functional as F
 
 from chargpt_lightning import CharDataModule, CharGPT
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.schedule import learning_rate_at
+from chargpt_lightning.optim.lr_schedule import learning_rate_at
+from chargpt_lightning.utils.errors import ConfigError
 
 NETWORK = {"block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
 FAST = {"architecture": "modern", "optimizer": "muon"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from chargpt_lightning import muon
-from chargpt_lightning.muon import POLYNOMIALS, Muon, orthogonalised
+from chargpt_lightning.optim.muon import POLYNOMIALS, Muon, orthogonalised
 
 SHAPES = [(32, 32), (96, 32), (32, 128)]
 ADAMW = {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1}

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from conftest import ROOT, VERSE, prepare, refused
 
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.nanogpt import COUNTS, OTHERS, RENAMED, settings_in, take_counts, translate
+from chargpt_lightning.checkpoints.training_settings import COUNTS, settings_in
+from chargpt_lightning.cli.nanogpt_flags import OTHERS, RENAMED, take_counts, translate
+from chargpt_lightning.utils.errors import ConfigError
 
 RECIPE = (
     *("--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=1", "--block_size=64", "--batch_size=12"),
@@ -218,7 +219,7 @@ def test_resume_is_the_last_checkpoint_to_train_and_the_best_to_sample():
 
 def test_weights_and_biases_comes_with_project_and_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.setattr("chargpt_lightning.errors.find_spec", lambda name: name)
+    monkeypatch.setattr("chargpt_lightning.utils.errors.find_spec", lambda name: name)
     args = translate(["fit", "--wandb_log=True", "--wandb_project=owt", "--wandb_run_name=mini"])
     assert args[1:] == ["--trainer.logger=Wandb", "--trainer.logger.project=owt", "--trainer.logger.name=mini"]
 
@@ -234,7 +235,7 @@ def test_weights_and_biases_comes_with_project_and_name(monkeypatch):
     ],
 )
 def test_what_cannot_be_translated_says_what_to_use(args, message, monkeypatch):
-    monkeypatch.setattr("chargpt_lightning.errors.find_spec", lambda name: None)
+    monkeypatch.setattr("chargpt_lightning.utils.errors.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as error:
         translate(["fit", *args])
     assert str(error.value).startswith(message)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 
 from chargpt_lightning import GPT, CharDataModule, CharGPT, GPTConfig
-from chargpt_lightning.nanogpt_checkpoint import TRAINING
+from chargpt_lightning.checkpoints.nanogpt import TRAINING
 
 TEXT = VERSE * 20
 ALPHABET = "".join(sorted(set(TEXT)))

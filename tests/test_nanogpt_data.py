@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chargpt_lightning import CharDataModule, CharVocab, nanogpt_data, reading
-from chargpt_lightning.corpus import load_corpus
-from chargpt_lightning.encoding import text_facts
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.nanogpt_data import MOST_META_BYTES, read_alphabet, write_alphabet
+from chargpt_lightning.data.cache import text_facts
+from chargpt_lightning.data.corpus import load_corpus
+from chargpt_lightning.data.nanogpt import MOST_META_BYTES, read_alphabet, write_alphabet
+from chargpt_lightning.utils.errors import ConfigError
 
 META = Path("meta.pkl")
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from chargpt_lightning import GPT, GPTConfig, ModernGPT
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.utils.errors import ConfigError
 
 TINY = {"vocab_size": 11, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 16}
 

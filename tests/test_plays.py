@@ -4,7 +4,7 @@ import hashlib
 import re
 import sys
 
-from chargpt_lightning.plays import render_plays
+from chargpt_lightning.data.shakespeare import render_plays
 
 
 def test_the_text_is_the_one_that_figures_were_measured_on():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from chargpt_lightning.runs import from_here, release_directory
+from chargpt_lightning.utils.run_dir import from_here, release_directory
 
 
 def test_a_runs_settings_are_the_same_in_every_encoding(run):

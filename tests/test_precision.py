@@ -9,7 +9,7 @@ import yaml
 from conftest import TINY
 from lightning.pytorch.plugins import MixedPrecision
 
-from chargpt_lightning.precision import native_precision, product_dtype
+from chargpt_lightning.utils.hardware import native_precision, product_dtype
 
 UNSAID = [*TINY, "--trainer.precision", "null"]
 
@@ -75,10 +75,10 @@ def test_a_precision_that_is_named_is_taken_in_silence(run, cpu_with):
 def test_a_precision_is_asked_what_it_multiplies_in(precision, dtype):
     plugin = L.Trainer(accelerator="cpu", precision=precision, logger=False).precision_plugin
     network = plugin.convert_module(torch.nn.Linear(2, 2))
-    assert product_dtype(plugin, network.weight) == dtype
+    assert product_dtype(plugin.forward_context(), network.weight) == dtype
 
 
 def test_a_precision_that_casts_weights_and_products_multiplies_as_it_casts_products():
     """As Transformer Engine's do, and FSDP's."""
     weight = torch.ones(1, 1, dtype=torch.bfloat16)
-    assert product_dtype(MixedPrecision("16-mixed", "cpu"), weight) == torch.float16
+    assert product_dtype(MixedPrecision("16-mixed", "cpu").forward_context(), weight) == torch.float16

@@ -51,7 +51,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from chargpt_lightning.__main__ import main
-from chargpt_lightning.toolbox import LIGHTNINGS, UNSET
+from chargpt_lightning.trainer.validation import LIGHTNINGS, UNSET
 
 PACKAGE = ROOT / "chargpt_lightning"
 
@@ -133,7 +133,7 @@ def test_every_row_names_modules_and_tests_that_exist():
         what, where, _, test = row
         assert len(row) == 4, what
         assert test.strip("`") in tests, what
-        for module in re.findall(r"`(\w+)\.?\w*`", where):
+        for module in re.findall(r"`([\w/]+)\.?\w*`", where):
             assert (PACKAGE / f"{module}.py").is_file(), f"{what}: {module}"
 
 

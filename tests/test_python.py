@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from chargpt_lightning import CharDataModule, CharGPT
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.utils.errors import ConfigError
 
 SHAPE = {"block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import ROOT, TINY, refused, rows
 
-from chargpt_lightning.recipes import find_config, recipes
+from chargpt_lightning.cli.recipes import find_config, recipes
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def test_an_installed_packages_own_configs_go_before_what_lies_beside_it(tmp_pat
     for folder in (package / "configs", package.parent / "configs"):
         folder.mkdir(parents=True)
         (folder / "mine.yaml").touch()
-    monkeypatch.setattr("chargpt_lightning.recipes._PACKAGE", package)
+    monkeypatch.setattr("chargpt_lightning.cli.recipes._PACKAGE", package)
     assert recipes() == {"mine": package / "configs" / "mine.yaml"}
 
 

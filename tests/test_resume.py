@@ -12,8 +12,8 @@ import yaml
 from conftest import FAST, TINY, VERSE, compiles, exact_rows, prepare, refused, rows
 
 from chargpt_lightning import CharGPT
-from chargpt_lightning.schedule import learning_rate_at
-from chargpt_lightning.updates import batches_after, batches_of
+from chargpt_lightning.callbacks.count_updates import batches_after, batches_of
+from chargpt_lightning.optim.lr_schedule import learning_rate_at
 
 RUN = [*TINY, "--trainer.max_steps", "10", "--trainer.val_check_interval", "4"]
 AVERAGE = ["--trainer.callbacks", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.5"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import TINY, refused
 
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.runs import is_run, newest_checkpoint
+from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.run_dir import is_run, newest_checkpoint
 
 WANDB_CONFIG = """\
 _wandb:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from chargpt_lightning import GPT, CharGPT, GPTConfig, ModernGPT, sampling
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.loggers import Samples
+from chargpt_lightning.callbacks.samples import Samples
 from chargpt_lightning.sampling import SampleConfig, continue_prompt, generate, next_ids
+from chargpt_lightning.utils.errors import ConfigError
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0, 3.0, 0.0]])
 LARGEST_CHANCE = 1 - 2**-24  # of float32

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from chargpt_lightning.schedule import learning_rate_at
+from chargpt_lightning.optim.lr_schedule import learning_rate_at
 
 CURVE = {"learning_rate": 1.0, "min_lr": 0.1, "warmup_iters": 4, "lr_decay_iters": 12}
 

@@ -10,7 +10,7 @@ from lightning.pytorch.plugins import Precision
 from test_module import fit, tiny
 
 from chargpt_lightning import GPT, CharGPT, GPTConfig, speed
-from chargpt_lightning.modern import ModernGPT
+from chargpt_lightning.models.modern import ModernGPT
 
 
 class Clock:

@@ -18,9 +18,9 @@ import pytest
 import torch
 from conftest import TINY, exact_rows, full_disk, posix, refused
 
-from chargpt_lightning.checkpoints import read_checkpoint
-from chargpt_lightning.errors import ConfigError
-from chargpt_lightning.runs import claim_directory, lock_directory
+from chargpt_lightning.checkpoints.io import read_checkpoint
+from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.run_dir import claim_directory, lock_directory
 
 NOBODY = 65534
 
@@ -89,7 +89,7 @@ def test_nothing_goes_on_from_a_run_that_another_process_trains(run, tiny_run):
 
 
 def test_a_run_that_fails_before_it_writes_leaves_no_directory(run, monkeypatch):
-    monkeypatch.setattr("chargpt_lightning.resuming.SaveConfig.save_config", lambda *args: 1 / 0)
+    monkeypatch.setattr("chargpt_lightning.trainer.resume.SaveConfig.save_config", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(*TINY)
     assert list(Path("runs").iterdir()) == []

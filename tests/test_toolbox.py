@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, TINY, exact_rows, files, refused, rows
 
 from chargpt_lightning import CharGPT
-from chargpt_lightning.toolbox import INSTEAD
+from chargpt_lightning.trainer.validation import INSTEAD
 
 DOCS = (ROOT / "docs/toolbox.md").read_text(encoding="utf-8")
 SECTIONS = dict(section.split("\n", maxsplit=1) for section in DOCS.split("\n## "))

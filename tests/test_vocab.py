@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from chargpt_lightning import CharVocab
-from chargpt_lightning.errors import ConfigError
+from chargpt_lightning.utils.errors import ConfigError
 
 
 def test_ids_follow_the_sorted_characters_of_the_text():

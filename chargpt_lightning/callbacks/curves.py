@@ -1,0 +1,34 @@
+"""The picture of runs: losses and learning rates by step."""
+
+import logging
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from chargpt_lightning.loggers.csv_logger import History
+from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.plotting import draw, write_picture
+
+log = logging.getLogger(__name__)
+
+
+class Curves(Callback):
+    """Draws a run as curves.png in its directory, anew at each evaluation."""
+
+    def __init__(self) -> None:
+        self._failed = False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draws what metrics.csv has by now."""
+        if trainer.is_global_zero and not trainer.sanity_checking and isinstance(history := trainer.logger, History):
+            history.save()
+            self._draw(Path(history.save_dir))
+
+    def _draw(self, run: Path) -> None:
+        try:
+            write_picture(draw([run]), run / "curves.png")
+        except ConfigError as error:  # damage from before the run resumed, which is no reason to stop it
+            if not self._failed:
+                log.warning("curves.png is not drawn: %s", error)
+            self._failed = True

@@ -1,0 +1,128 @@
+"""Every way in which a run ends before its last update: it is saved first, and says how it goes on."""
+
+import logging
+import os
+import shlex
+import signal
+import sys
+from functools import partial
+from types import FrameType
+from typing import Any, NoReturn
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Checkpoint
+
+from chargpt_lightning.callbacks.count_updates import batches_of
+from chargpt_lightning.callbacks.model_checkpoint import last_checkpoint, save_now
+from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.run_dir import from_here
+from chargpt_lightning.utils.signals import SHELLS_BASE, Stopped, stop_now
+
+log = logging.getLogger(__name__)
+
+
+class StopSafely(Checkpoint):
+    """Stops after an update that was asked for by signal or by `trainer.should_stop` (max_time), the run saved.
+
+    It is a Checkpoint because Lightning runs these last: what the other callbacks do after an update is saved too.
+    The state after an update, or after the evaluation that is due then, is what a run resumes from exactly.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0  # the signal
+        self._speaks = False
+        self._requeue: Any = None  # what Lightning does on SLURM's signal
+        self._requeue_asked = False
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuses a run whose time is up before it goes on: Lightning would end it without a word."""
+        if trainer.should_stop:
+            raise ConfigError("trainer.max_time must be longer than what the run has taken so far, to go on")
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From here on signals wait."""
+        self._listen(trainer)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From here on, where a resumed run has no evaluation first."""
+        self._listen(trainer)
+        if signum := self._agree(trainer)[0]:
+            log.info("stopped before the first update: there is nothing to save")
+            raise Stopped(SHELLS_BASE + signum)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """After an update, unless an evaluation comes next."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not _evaluation_is_due(trainer):
+            self._act(trainer, saved=False)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """After an evaluation, unless it was the last."""
+        if not trainer.sanity_checking and trainer.global_step != trainer.max_steps:
+            self._act(trainer, saved=True)
+            _say_what_ends_it(trainer)
+
+    def _listen(self, trainer: L.Trainer) -> None:
+        self._speaks = trainer.is_global_zero
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._stop_soon)
+        if sys.platform != "win32" and self._requeue is None and SLURMEnvironment.detect():
+            if callable(requeue := signal.getsignal(signal.SIGUSR1)):
+                signal.signal(signal.SIGUSR1, self._requeue_soon)
+                self._requeue = partial(requeue, signal.SIGUSR1, None)
+
+    def _stop_soon(self, signum: int, frame: FrameType | None) -> None:
+        if self._asked == signum == signal.SIGINT:
+            stop_now(signum, frame)
+        self._asked = signum
+        if signum == signal.SIGINT and self._speaks:
+            os.write(2, b"\nstopping after this update; Ctrl-C again stops at once, without saving\n")  # safe anywhere
+
+    def _requeue_soon(self, signum: int, frame: FrameType | None) -> None:
+        self._requeue_asked = True
+
+    def _agree(self, trainer: L.Trainer) -> tuple[int, bool]:
+        """What any of the devices was asked, `trainer.should_stop` too: all must act on it after the same update."""
+        if trainer.world_size == 1:
+            return self._asked, self._requeue_asked
+        asked = [self._asked, self._requeue_asked, trainer.should_stop]
+        agreed = trainer.strategy.reduce(torch.tensor(asked, device=trainer.strategy.root_device), reduce_op="max")
+        signum, requeue, should_stop = agreed.tolist()
+        trainer.should_stop = bool(should_stop)
+        return signum, bool(requeue)
+
+    def _act(self, trainer: L.Trainer, saved: bool) -> None:
+        signum, requeue = self._agree(trainer)
+        if requeue:
+            self._requeue_asked = False
+            self._requeue()
+        if signum:
+            _stop(trainer, saved, SHELLS_BASE + signum)
+        if trainer.should_stop and not saved:
+            _stop(trainer, saved, exit_code=0)
+
+
+def _evaluation_is_due(trainer: L.Trainer) -> bool:
+    """Whether Lightning evaluates after this update, as far as it goes by steps."""
+    interval, batches = trainer.val_check_interval, batches_of(trainer.global_step, trainer)[0]
+    if trainer.global_step == trainer.max_steps:
+        return True
+    return trainer.enable_validation and isinstance(interval, int) and batches % interval == 0
+
+
+def _say_what_ends_it(trainer: L.Trainer) -> None:
+    for callback in trainer.early_stopping_callbacks:
+        if trainer.should_stop and (reason := callback.stopping_reason_message):
+            log.info("step %d: %s", trainer.global_step, reason.removesuffix(" Signaling Trainer to stop."))
+
+
+def _stop(trainer: L.Trainer, saved: bool, exit_code: int) -> NoReturn:
+    if not saved:
+        save_now(trainer)
+    log.info("stopped at step %d", trainer.global_step)
+    if path := last_checkpoint(trainer):
+        log.info("resume: python -m chargpt_lightning fit --ckpt_path %s", shlex.quote(from_here(path).as_posix()))
+    raise Stopped(exit_code)

@@ -1,0 +1,1 @@
+"""Checkpoints: read safely, written atomically, converted from and to other programs' formats."""

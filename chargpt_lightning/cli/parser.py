@@ -1,0 +1,61 @@
+"""The command line's outside: what the program is called, its subcommands, and how its flags may stand."""
+
+import json
+from collections.abc import Callable
+from itertools import takewhile
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser
+
+from chargpt_lightning.cli.export import export, export_parser
+from chargpt_lightning.cli.plot import plot, plot_parser
+from chargpt_lightning.cli.recipes import find_config
+from chargpt_lightning.cli.shell_completion import PrintCompletion
+from chargpt_lightning.utils.console import PACKAGE, VERSION
+
+Tool = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # its parser by the program's name, and what it does
+TOOLS: dict[str, Tool] = {"export": (export_parser, export), "plot": (plot_parser, plot)}  # which need no trainer
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's, which lists what needs no trainer, too: flags of the program's own, and the tools."""
+
+    def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
+        """The action that takes subcommands; only the parser of the whole program has one."""
+        version = f"{PACKAGE} {VERSION}"
+        self.add_argument("--version", action="version", version=version, help="Print the version and exit.")
+        completion = self.add_argument("--print_completion", action=PrintCompletion)
+        action = super().add_subcommands(*args, **kwargs)
+        for name, (make_parser, _) in TOOLS.items():
+            parser = make_parser(f"{self.prog} {name}")
+            action.add_subcommand(name, parser, help=parser.description)
+        completion.subcommands = action.choices
+        return action
+
+
+def configs_first(args: list[str]) -> list[str]:
+    """Moves `--config FILE` to the front, so that a flag beats a file wherever it stands; a recipe becomes its file."""
+    configs, others = [], []
+    remaining = iter(args)
+    for arg in remaining:
+        name, equals, value = arg.partition("=")
+        if name not in ("-c", "--config"):
+            others.append(arg)
+        elif equals or (value := next(remaining, "")):
+            configs.append(f"--config={find_config(value)}")
+        else:
+            configs.append(arg)  # the parser says what it lacks
+    return others[:1] + configs + others[1:]
+
+
+def texts_together(args: list[str]) -> list[str]:
+    """Makes one value of `--data.text A B C`, which is what a shell makes of a pattern that stands without quotes."""
+    if "--data.text" not in args:
+        return args
+    flag = args.index("--data.text")
+    texts = list(takewhile(lambda arg: not arg.startswith("-"), args[flag + 1 :]))
+    rest = texts_together(args[flag + 1 + len(texts) :])
+    if len(texts) < 2:
+        return [*args[: flag + 1], *texts, *rest]
+    return [*args[:flag], f"--data.text={json.dumps(texts, ensure_ascii=False)}", *rest]

@@ -1,0 +1,1 @@
+"""How weights are updated: parameter groups, Muon, the schedule of the learning rate."""

@@ -1,0 +1,1 @@
+"""The ground floor: imports nothing of the package above it."""
