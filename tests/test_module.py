@@ -6,16 +6,16 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from conftest import compiles
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins import MixedPrecision
+from support.bare_trainer import fit, tiny
+from support.platforms import compiles
 from torch.nn import functional as F
 
-from chargpt_lightning import CharDataModule, CharGPT
+from chargpt_lightning import CharDataModule
 from chargpt_lightning.optim.lr_schedule import learning_rate_at
 from chargpt_lightning.utils.errors import ConfigError
 
-NETWORK = {"block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
 FAST = {"architecture": "modern", "optimizer": "muon"}
 
 
@@ -33,19 +33,6 @@ class Watch(Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         self.rates.append(trainer.optimizers[0].param_groups[self.group]["lr"])
-
-
-def fit(module: CharGPT, **settings) -> L.Trainer:
-    data = CharDataModule("verse.txt", batch_size=2, block_size=8, eval_iters=2)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = L.Trainer(accelerator="cpu", enable_model_summary=False, **{"max_steps": 4} | quiet | settings)
-    trainer.fit(module, datamodule=data)
-    return trainer
-
-
-def tiny(**settings) -> CharGPT:
-    torch.manual_seed(0)
-    return CharGPT(CharDataModule("verse.txt").alphabet, **NETWORK | settings)
 
 
 def test_matrices_and_embeddings_decay_vectors_do_not():

@@ -1,0 +1,117 @@
+"""Tokens per second and MFU, with a clock of our own."""
+
+import timeit
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.plugins import Precision
+from support.bare_trainer import fit, tiny
+from support.command_line import TINY, VERSE, rows
+
+from chargpt_lightning import GPT, CharGPT, GPTConfig
+from chargpt_lightning.callbacks import throughput
+from chargpt_lightning.models.modern import ModernGPT
+
+
+class Clock:
+    """Stands still but for what is said to take time."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def perf_counter(self):
+        return self.now_s
+
+    def takes(self, seconds, method):
+        def taking(*args):
+            self.now_s += seconds
+            return method(*args)
+
+        return taking
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """An update takes two seconds, a batch of an evaluation a hundred; a device makes a million operations a second."""
+    clock = Clock()
+    monkeypatch.setattr(throughput, "time", clock)
+    monkeypatch.setattr(throughput, "product_rate", lambda device, dtype: 1e6)
+    monkeypatch.setattr(CharGPT, "training_step", clock.takes(2, CharGPT.training_step))
+    monkeypatch.setattr(CharGPT, "validation_step", clock.takes(100, CharGPT.validation_step))
+    return clock
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_each_evaluation_logs_the_speed_of_the_updates_since_the_last_one(run, clock, accumulated):
+    settings = ["--trainer.accumulate_grad_batches", str(accumulated), "--trainer.max_steps", "4"]
+    assert run(*TINY, *settings).code == 0
+    evaluations = [row for row in rows(Path("runs/version_0")) if row["val/loss"]]
+    assert [row["tokens_per_second"] for row in evaluations[:1]] == [""], "there is none before the first update"
+    tokens_per_s = 2 * 8 / 2  # two windows of eight characters in two seconds
+    flop = 6 * (8 * 24 + 8 * 8 + 2 * 8 * 32 + 8 * len(set(VERSE))) + 12 * 8 * 8
+    for row in evaluations[1:]:
+        assert float(row["tokens_per_second"]) == tokens_per_s
+        assert float(row["mfu"]) == pytest.approx(tokens_per_s * flop / 1e6)
+    assert len(evaluations) > 2
+
+
+@pytest.mark.parametrize("network", [GPT, ModernGPT])
+def test_operations_are_those_that_torch_counts(network):
+    """Of a network without attention to speak of; PyTorch counts the backward of the first product as well."""
+    config = GPTConfig(vocab_size=65, block_size=32, n_layer=3, n_head=2, n_embd=64)
+    gpt = network(config)
+    ids = torch.zeros(2, 32, dtype=torch.long)
+    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+        gpt(ids).sum().backward()
+    products = sum(
+        flop for operation, flop in counter.get_flop_counts()["Global"].items() if operation is torch.ops.aten.mm
+    )
+    attention = 12 * 3 * 64 * 32
+    assert 64 * (throughput.flop_per_token(gpt) - attention) == products
+
+
+def test_a_device_is_as_fast_as_its_products():
+    factor = torch.ones(1024, 1024)
+    elapsed_s = min(timeit.repeat(lambda: factor @ factor, number=1, repeat=5))
+    assert 0.2 < throughput.product_rate(torch.device("cpu"), torch.float32) / (2 * 1024**3 / elapsed_s) < 5
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("32-true", torch.float32),
+        ("64-true", torch.float64),
+        ("bf16-mixed", torch.bfloat16),
+        ("bf16-true", torch.bfloat16),
+        ("16-true", torch.float16),
+    ],
+)
+def test_the_device_is_measured_in_the_dtype_of_the_run(run, monkeypatch, precision, dtype):
+    measured = []
+    monkeypatch.setattr(throughput, "product_rate", lambda device, dtype: measured.append(dtype) or 1e6)
+    assert run(*TINY, "--trainer.precision", precision).code == 0
+    assert measured == [dtype]
+
+
+class LayersOfItsOwn(Precision):
+    """Puts layers that torch does not know in the place of the network's, as Transformer Engine does."""
+
+    class Linear(torch.nn.Module):
+        def __init__(self, linear):
+            super().__init__()
+            self.weight, self.multiply = linear.weight, linear.forward
+
+        def forward(self, x):
+            return self.multiply(x)
+
+    def convert_module(self, module):
+        for block in module.gpt.transformer.h:
+            block.mlp.c_fc = self.Linear(block.mlp.c_fc)
+        return module
+
+
+def test_operations_are_counted_whatever_the_precision_makes_of_layers(clock):
+    evaluated = {"check_val_every_n_epoch": None, "val_check_interval": 2, "callbacks": [throughput.Speed()]}
+    plain, other = (fit(tiny(), **evaluated, plugins=plugins).callback_metrics for plugins in ([], [LayersOfItsOwn()]))
+    assert plain["mfu"] == other["mfu"] > 0

@@ -1,0 +1,111 @@
+"""Other programs' checkpoints on their way to Lightning: what is left of the file that they become."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from support import ROOT
+from support.command_line import TINY
+from support.platforms import posix, several_devices
+from support.several_devices import DDP, FSDP2
+
+from chargpt_lightning import CharGPT
+
+RESUMED = [*TINY, "--trainer.max_steps", "12"]  # the exported run has made 5 updates
+
+
+@pytest.fixture
+def theirs(run, tiny_run) -> str:
+    """nanoGPT's checkpoint of a run, with its optimizer's state."""
+    assert run("export", "--format", "nanogpt", "--out", "theirs", "--ckpt_path", "last").code == 0
+    return "theirs/ckpt.pt"
+
+
+@pytest.fixture
+def temporary(monkeypatch) -> Path:
+    """An empty directory for temporary files."""
+    directory = Path("temporary").absolute()
+    directory.mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    return directory
+
+
+def kill_in_training(theirs: str, *devices: str) -> str:
+    """Resumes the checkpoint in a process of its own, which gets SIGKILL within an update; gives its stderr."""
+    stop = ["--trainer.callbacks", "support.callbacks.StopAt", "--trainer.callbacks.step", "8"]
+    stop += ["--trainer.callbacks.signum", str(int(signal.SIGKILL)), "--trainer.callbacks.rank", "0"]
+    command = [sys.executable, "-m", "chargpt_lightning", *RESUMED, "--ckpt_path", theirs, *devices, *stop]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    return killed.stderr
+
+
+@posix
+def test_a_kill_in_training_leaves_no_temporary_file(theirs, temporary):
+    assert "resuming in a new directory at step 5" in kill_in_training(theirs)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.slow
+@several_devices
+@pytest.mark.usefixtures("two_devices")
+@pytest.mark.parametrize("devices", [DDP, FSDP2], ids=["DDP", "FSDP2"])
+def test_a_kill_of_one_of_two_devices_leaves_no_temporary_file(theirs, temporary, devices):
+    kill_in_training(theirs, *devices, "--gradient_accumulation_steps=2")
+    assert [path for path in temporary.iterdir() if path.suffix == ".ckpt"] == []
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "predict"])
+def test_the_file_is_gone_while_the_command_works_and_the_result_is_the_runs_own(
+    run, theirs, temporary, monkeypatch, command
+):
+    restored, seen = [], []
+    load = TorchCheckpointIO.load_checkpoint
+
+    def loaded(io, path, *args, **kwargs):
+        restored.append(Path(path).parent)
+        return load(io, path, *args, **kwargs)
+
+    def watched(name):
+        step = getattr(CharGPT, name)
+        return lambda *args: seen.append(list(temporary.iterdir())) or step(*args)
+
+    monkeypatch.setattr(TorchCheckpointIO, "load_checkpoint", loaded)
+    for name in ("training_step", "validation_step", "predict_step"):
+        monkeypatch.setattr(CharGPT, name, watched(name))
+    more = {"fit": RESUMED[1:], "validate": ["--data.text", "verse.txt"], "predict": ["--num_samples=1"]}[command]
+    result = run(command, *more, "--ckpt_path", theirs)
+    assert result.code == 0, result.err
+    assert restored == [temporary]
+    assert seen
+    assert not any(seen)
+
+
+def test_a_failure_before_training_leaves_no_temporary_file(run, theirs, temporary, monkeypatch):
+    monkeypatch.setattr("chargpt_lightning.trainer.resume.SaveConfig.save_config", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(*RESUMED, "--ckpt_path", theirs)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_network_comes_from_one_reading_of_its_file(tiny_run, monkeypatch):
+    path = tiny_run / "checkpoints/last.ckpt"
+    right = torch.load(path, weights_only=True)["state_dict"]
+    readings, opened = [], torch.load
+
+    def load(source, *args, **kwargs):
+        readings.append(source)
+        return opened(source, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", load)
+    network = CharGPT.load_from_checkpoint(path)
+    assert [source for source in readings if source == path] == [path]
+    assert all(torch.equal(weight, right[name]) for name, weight in network.state_dict().items())

@@ -1,0 +1,87 @@
+"""What `export` refuses, and that it leaves nothing half-written; its formats have tests of their own."""
+
+from pathlib import Path
+
+import pytest
+from support.command_line import FAST, TINY, refused
+
+from chargpt_lightning.cli import export
+
+NANOGPT = ["export", "--format", "nanogpt", "--out"]
+
+
+@pytest.mark.parametrize("format", ["nanogpt", "hf"])
+def test_the_modern_network_says_that_they_lack_it(run, format):
+    assert run(*TINY, *FAST).code == 0
+    message = f"architecture (modern) must be gpt2 to be exported, for {format} has no other"
+    assert refused(run, "export", "--format", format, "--out", "out") == message
+
+
+def test_what_is_there_is_not_written_over(run, tiny_run):
+    Path("out").mkdir()
+    assert run(*NANOGPT, "out").code == 0  # empty, so nothing is lost
+    assert refused(run, *NANOGPT, "out") == "out (out) must be a directory that is new or empty"
+    assert refused(run, *NANOGPT, "verse.txt") == "out (verse.txt) must be a directory that is new or empty"
+    assert run(*NANOGPT, "deep/er").code == 0
+    assert {path.name for path in Path("deep/er").iterdir()} == {"ckpt.pt", "meta.pkl"}
+
+
+def test_here_is_a_directory_too(run, tiny_run, monkeypatch):
+    best = str((tiny_run / "checkpoints/best.ckpt").absolute())
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    assert run("export", "--format", "hf", "--out", ".", "--ckpt_path", best).code == 0
+    assert run("predict", "--ckpt_path", ".", "--num_samples=1", "--max_new_tokens=3").code == 0
+
+
+def test_a_failure_leaves_nothing(run, tiny_run, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device", "ckpt.pt")
+
+    monkeypatch.setattr(export, "write_nanogpt", full)
+    before = set(Path().rglob("*"))
+    result = run(*NANOGPT, "out")
+    assert (result.code, result.err.splitlines()[-1]) == (1, "error: [Errno 28] No space left on device: 'ckpt.pt'")
+    assert set(Path().rglob("*")) == before
+
+
+def test_best_and_last_are_the_newest_runs(run, tiny_run):
+    for name in ("best", "last"):
+        result = run(*NANOGPT, name, "--ckpt_path", name)
+        assert f"checkpoint: runs/version_0/checkpoints/{name}.ckpt" in result.err
+        assert f"nanogpt: {name}" in result.err
+        assert result.out == ""
+
+
+def test_from_nanogpt_to_hugging_face(run, tiny_run):
+    assert run(*NANOGPT, "nanogpt").code == 0
+    assert run("export", "--format", "hf", "--out", "hf", "--ckpt_path", "nanogpt/ckpt.pt").code == 0
+    exact = {
+        run("validate", "--ckpt_path", path, "--data.text", "verse.txt").out
+        for path in ("best", "nanogpt/ckpt.pt", "hf")
+    }
+    assert len(exact) == 1
+
+
+HF = ["--format", "hf", "--out", "x"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ([], 2, "the following arguments are required: format, out"),
+        (HF[:2], 2, "the following arguments are required: out"),
+        ([*HF, "--format", "onnx"], 2, "Expected a typing.Literal['nanogpt', 'hf']. Got value: onnx"),
+        ([*HF, "--ckpt", "x"], 2, "unrecognized arguments: --ckpt x"),
+        ([*HF, "--ckpt_path", "no.ckpt"], 1, "ckpt_path (no.ckpt) must be a checkpoint file, but there is none"),
+        (HF, 1, "trainer.default_root_dir (runs) must hold a run with a checkpoint: `fit` makes one"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(run, args, code, message):
+    assert message in refused(run, "export", *args)
+    assert run("export", *args).code == code
+
+
+def test_help_names_it_beside_the_others(run):
+    assert "export" in run("--help").out
+    assert "--format {nanogpt,hf}" in run("export", "--help").out

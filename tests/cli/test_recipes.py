@@ -1,0 +1,84 @@
+"""Recipes by name: as good as their files, wherever the command runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from support import ROOT
+from support.command_line import TINY, refused, rows
+
+from chargpt_lightning.cli.recipes import find_config, recipes
+
+
+@pytest.fixture(autouse=True)
+def no_configs_here():
+    shutil.rmtree("configs")
+
+
+def test_the_recipes_are_the_clones_configs():
+    assert recipes() == {path.stem: path for path in (ROOT / "configs").glob("*.yaml")}
+
+
+def test_an_installed_packages_own_configs_go_before_what_lies_beside_it(tmp_path, monkeypatch):
+    package = tmp_path / "site" / "chargpt_lightning"
+    for folder in (package / "configs", package.parent / "configs"):
+        folder.mkdir(parents=True)
+        (folder / "mine.yaml").touch()
+    monkeypatch.setattr("chargpt_lightning.cli.recipes._PACKAGE", package)
+    assert recipes() == {"mine": package / "configs" / "mine.yaml"}
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_a_recipe_by_name_is_its_file(run, name):
+    file = run("fit", "--config", str(ROOT / "configs" / f"{name}.yaml"), "--print_config")
+    assert file.code == 0
+    for spelling in (["--config", name], ["-c", name], [f"--config={name}"], [f"-c={name}"]):
+        assert run("fit", *spelling, "--print_config") == file
+
+
+def test_flags_of_either_spelling_and_a_file_stand_above_a_recipe(run):
+    Path("my.yaml").write_text("model:\n  n_head: 2\n", encoding="utf-8")
+    args = ["--n_layer=3", "--model.n_embd", "32", "-c", "shakespeare_char", "-c", "my.yaml", "--print_config"]
+    config = yaml.safe_load(run("fit", *args).out)
+    model = config["model"]
+    assert (model["n_layer"], model["n_embd"], model["n_head"]) == (3, 32, 2)
+    assert config["trainer"]["max_steps"] == 2000
+
+
+def test_a_run_keeps_nothing_of_how_its_recipe_was_named(run):
+    for config in ("shakespeare_char", str(ROOT / "configs/shakespeare_char.yaml")):
+        assert run(*TINY, "--config", config).code == 0
+    by_name, by_file = (Path(f"runs/shakespeare_char/version_{n}") for n in (0, 1))
+    assert (by_name / "config.yaml").read_bytes() == (by_file / "config.yaml").read_bytes()
+    assert [row["train/loss"] for row in rows(by_name)] == [row["train/loss"] for row in rows(by_file)]
+
+
+def test_a_file_goes_before_the_recipe_of_its_name_and_a_directory_does_not(run):
+    Path("shakespeare_char").mkdir()
+    assert find_config("shakespeare_char") == str(ROOT / "configs/shakespeare_char.yaml")
+    Path("shakespeare_char").rmdir()
+    Path("shakespeare_char").write_text("model:\n  n_layer: 7\n", encoding="utf-8")
+    assert yaml.safe_load(run("fit", "-c", "shakespeare_char", "--print_config").out)["model"]["n_layer"] == 7
+
+
+def test_settings_written_out_are_no_name(run):
+    config = yaml.safe_load(run("fit", "--config", "{model: {n_layer: 7}}", "--print_config").out)
+    assert config["model"]["n_layer"] == 7
+
+
+@pytest.mark.parametrize("subcommand", ["fit", "validate", "predict"])
+def test_a_name_that_is_neither_is_said_beside_those_there_are(run, subcommand):
+    there_are = "shakespeare_char, shakespeare_char_fast, shakespeare_char_gpu"
+    expected = f"config (shakespeare) must be a file, or one of the recipes {there_are}"
+    assert refused(run, subcommand, "--config", "shakespeare") == expected
+
+
+def test_help_lists_the_recipes(run):
+    assert all(name in run("--help").out for name in recipes())
+
+
+def test_the_recipe_that_an_error_recommends_sets_what_was_missing(run):
+    message = refused(run, "fit", "--data.text", "verse.txt")
+    recommended = message.partition("a recipe that sets it: ")[2].split()
+    assert yaml.safe_load(run("fit", *recommended, "--print_config").out)["trainer"]["max_steps"] > 0

@@ -1,0 +1,319 @@
+"""Texts as ids in the cache: the same as in one piece, made once, whole, by one process, in little memory."""
+
+import gc
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from support.command_line import TINY, VERSE, refused
+from support.nanogpt_folder import prepare
+from support.platforms import full_disk, posix
+
+from chargpt_lightning import CharVocab
+from chargpt_lightning.data import corpus, text_files
+from chargpt_lightning.data.cache import TextFacts, text_facts, text_ids
+from chargpt_lightning.data.corpus import cache_directory, load_corpus
+from chargpt_lightning.data.windows import MOST_SHUFFLED
+from chargpt_lightning.utils.errors import ConfigError
+
+HARD = st.sampled_from("ab\r\n\ufeff\x00é不\U0001f642") | st.characters(exclude_categories=["Cs"])
+
+
+def encoded(source: str | list[str]) -> tuple[TextFacts, np.ndarray]:
+    """A text's facts and its ids."""
+    text = load_corpus(source)
+    facts = text_facts(text)
+    vocab = CharVocab(facts.alphabet)
+    return facts, np.fromfile(text_ids(text, facts, vocab), vocab.dtype)
+
+
+def in_cache() -> dict[str, Path]:
+    """The files of texts in the cache, by what they are."""
+    return {path.suffix: path for path in (cache_directory() / "texts").iterdir() if path.name != ".lock"}
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """Grows by one whenever a text is decoded."""
+    readings = []
+    decode = corpus.decode_utf8
+    monkeypatch.setattr(corpus, "decode_utf8", lambda chunks, said: readings.append(said) or decode(chunks, said))
+    return readings
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=st.text(HARD), mark=st.booleans(), size=st.integers(1, 9))
+def test_chunks_change_nothing(text, mark, size):
+    raw = b"\xef\xbb\xbf" * mark + text.encode()
+    whole = io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8-sig").read()
+    assume(whole)
+    Path("any.txt").write_bytes(raw)
+    shutil.rmtree(cache_directory(), ignore_errors=True)
+    with patch.object(reading, "CHUNK_BYTES", size):
+        facts, ids = encoded("any.txt")
+    assert facts.raw_sha256 == hashlib.sha256(raw).hexdigest()
+    assert facts.sha256 == hashlib.sha256(whole.encode()).hexdigest()
+    assert (facts.characters, facts.alphabet) == (len(whole), CharVocab.of(whole).alphabet)
+    assert ids.tolist() == CharVocab.of(whole).encode(whole).tolist()
+
+
+@pytest.mark.parametrize(
+    ("characters", "dtype"), [(256, "uint8"), (257, "int16"), (32_768, "int16"), (32_769, "int32")]
+)
+def test_ids_take_as_few_bytes_as_the_alphabet_allows(characters, dtype):
+    Path("many.txt").write_text("".join(chr(0x10000 + n) for n in range(characters)), encoding="utf-8")
+    _, ids = encoded("many.txt")
+    assert ids.dtype == dtype
+    assert ids.tolist() == list(range(characters))
+
+
+def test_a_text_is_decoded_twice_and_never_again(readings):
+    first, ids = encoded("verse.txt")
+    assert len(readings) == 2
+    Path("verse.txt").rename("moved.txt")
+    again, ids_again = encoded("moved.txt")
+    assert len(readings) == 2
+    assert (first, ids.tolist()) == (again, ids_again.tolist())
+
+
+def test_content_decides_not_the_time_of_the_file():
+    encoded("verse.txt")
+    was = Path("verse.txt").stat()
+    Path("verse.txt").write_text((VERSE * 20).replace("three", "seven"), encoding="utf-8")
+    os.utime("verse.txt", ns=(was.st_atime_ns, was.st_mtime_ns))
+    facts, _ = encoded("verse.txt")
+    assert "v" in facts.alphabet
+
+
+def test_each_alphabet_has_ids_of_its_own():
+    text = load_corpus("verse.txt")
+    facts = text_facts(text)
+    alphabets = (facts.alphabet, facts.alphabet[::-1])
+    own, other = (np.fromfile(text_ids(text, facts, CharVocab(alphabet)), np.uint8) for alphabet in alphabets)
+    assert (own + other == len(facts.alphabet) - 1).all()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        (".json", b""),
+        (".json", b'{"sha256": "8'),
+        (".json", b"[]"),
+        (".json", b"{}"),
+        (".uint8", b"\0"),
+        (".crc32", b"0"),
+    ],
+)
+def test_a_damaged_cache_is_made_anew(suffix, damage):
+    right, ids = encoded("verse.txt")
+    in_cache()[suffix].write_bytes(damage)
+    again, ids_again = encoded("verse.txt")
+    assert (right, ids.tolist()) == (again, ids_again.tolist())
+
+
+@pytest.mark.parametrize("suffix", [".json", ".uint8"])
+def test_damage_that_keeps_the_length_is_noticed_and_is_one_line(run, suffix):
+    assert run(*TINY).code == 0
+    whole = in_cache()[suffix].read_bytes()
+    places = [whole.index(b'"characters": 1') + 14] if suffix == ".json" else [0, len(whole) // 2, len(whole) - 1]
+    for place in places:
+        gc.collect()  # Windows overwrites nothing that is mapped
+        in_cache()[suffix].write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        said = run("validate").err
+        assert said.count("cache: ") == said.count(f"{suffix} is damaged, and is made again") == 1
+        assert in_cache()[suffix].read_bytes() == whole
+    assert "cache: " not in run("validate").err
+
+
+def test_files_of_the_old_format_are_not_looked_at():
+    right, ids = encoded("verse.txt")
+    directory, alphabet = cache_directory() / "texts", hashlib.sha256(right.alphabet.encode()).hexdigest()
+    shutil.rmtree(directory)
+    directory.mkdir()
+    wrong = {"raw_sha256": right.raw_sha256, "sha256": right.sha256, "characters": len(ids), "alphabet": "wrong"}
+    (directory / f"{right.raw_sha256}.json").write_text(json.dumps(wrong), encoding="utf-8")
+    (directory / f"{right.raw_sha256}.{alphabet}.uint8").write_bytes(bytes(len(ids)))
+    again, ids_again = encoded("verse.txt")
+    assert (right, ids.tolist()) == (again, ids_again.tolist())
+
+
+def test_what_a_crash_left_half_written_is_in_nobodys_way():
+    _, ids = encoded("verse.txt")
+    half = in_cache()[".uint8"]
+    half.rename(f"{half}.part")
+    assert encoded("verse.txt")[1].tolist() == ids.tolist()
+    assert set(in_cache()) == {".crc32", ".json", ".uint8"}
+
+
+def test_of_those_who_start_at_once_one_encodes(readings):
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(encoded("verse.txt"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({(facts, tuple(ids)) for facts, ids in found}) == 1
+    assert (len(found), len(readings)) == (8, 2)
+
+
+@pytest.mark.parametrize("cache", [pytest.param("/proc/nowhere", marks=posix), "verse.txt"])
+def test_a_cache_that_cannot_be_written_is_one_line(run, monkeypatch, cache):
+    place = Path(cache).absolute()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    said = re.escape(f"the cache ({place.as_posix()}/chargpt_lightning/texts) must be a directory that can be written")
+    assert re.fullmatch(rf"{said}, but: \w.+; XDG_CACHE_HOME names another place", refused(run, *TINY))
+
+
+@posix
+def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_text(run):
+    Path("verse.txt").write_text(VERSE * 2000, encoding="utf-8")
+    with full_disk():
+        message = refused(run, *TINY)
+    assert message.startswith("the cache (")
+    assert message.endswith("written, but: File too large; XDG_CACHE_HOME names another place")
+    assert set(in_cache()) == {".json"}
+
+
+def test_a_foreign_character_is_named_with_its_place_in_the_text_and_leaves_no_ids(monkeypatch):
+    monkeypatch.setattr(text_files, "CHUNK_BYTES", 10)
+    Path("verse.txt").write_text(VERSE + "ü" + VERSE, encoding="utf-8")
+    text = load_corpus("verse.txt")
+    facts = text_facts(text)
+    message = rf"data.text \('ü' at position {len(VERSE)} of verse.txt\) must use the 21 characters of the vocabulary"
+    with pytest.raises(ConfigError, match=message):
+        text_ids(text, facts, CharVocab.of(VERSE))
+    assert set(in_cache()) == {".json"}
+
+
+def lay_out(form: str, text: str) -> str | list[str]:
+    """Writes a text; gives what names it."""
+    if form == "folder":
+        shutil.rmtree("nano", ignore_errors=True)
+        return str(prepare("nano", text, alphabet="".join(sorted({*VERSE, "Z"}))))
+    half = len(text) // 2 if form == "files" else 0
+    for name, part in (("one.txt", text[:half]), ("two.txt", text[half:])):
+        Path(name).write_text(part, encoding="utf-8", newline="\n")
+    return ["one.txt", "two.txt"] if form == "files" else "two.txt"
+
+
+def changing(text: corpus.Corpus, reading: int, edit: Callable[[], object]) -> corpus.Corpus:
+    """The text, which is edited just before its characters are read for that time, counted from 0."""
+    readings = []
+
+    def chunks(*seen):
+        if len(readings) == reading:
+            edit()
+        readings.append(reading)
+        return first.chunks(*seen)
+
+    first, *others = text.parts
+    return replace(text, parts=[replace(first, chunks=chunks), *others])
+
+
+@pytest.mark.parametrize("reading", [0, 1], ids=["facts", "ids"])
+@pytest.mark.parametrize("form", ["file", "files", "folder"])
+@pytest.mark.parametrize("new", ["eerht", "ZZZZZ", "thr"], ids=["same characters", "another", "shorter"])
+def test_a_text_that_changes_while_it_is_read_is_refused_and_leaves_nothing_wrong(form, reading, new):
+    before, after = VERSE * 20, VERSE * 19 + VERSE.replace("three", new)
+    source = lay_out(form, before)
+    text = changing(load_corpus(source), reading, lambda: lay_out(form, after))
+    with pytest.raises(ConfigError, match=r"data.text \(.+\) must not change while it is read"):
+        text_ids(text, text_facts(text), CharVocab.of(before))
+    assert set(in_cache()) <= {".json"}
+    for content in (after, before):
+        facts, ids = encoded(lay_out(form, content))
+        assert facts.sha256 == hashlib.sha256(content.encode()).hexdigest()
+        assert CharVocab(facts.alphabet).decode(torch.from_numpy(ids)) == content
+
+
+def test_a_change_in_the_middle_of_a_reading_is_refused(monkeypatch):
+    """Half of the bytes are read before it, half after, in the first pass of all."""
+    monkeypatch.setattr(text_files, "CHUNK_BYTES", 100)
+    before, after = VERSE * 20, VERSE.replace("three", "eerht") * 20
+    lay_out("file", before)
+
+    def raw_chunks():
+        for number, raw in enumerate(text_files.read_chunks(Path("two.txt"), "two.txt")):
+            yield raw
+            if number == 5:
+                lay_out("file", after)
+
+    text = load_corpus("two.txt")
+    text = replace(text, parts=[replace(text.parts[0], raw_chunks=raw_chunks)])
+    with pytest.raises(ConfigError, match="must not change while it is read"):
+        text_facts(text)
+
+
+def test_the_plays_are_read_from_memory_in_every_pass(monkeypatch):
+    monkeypatch.setattr(corpus, "render_plays", lambda: VERSE)
+    text = load_corpus("plays")
+    monkeypatch.setattr(corpus, "render_plays", lambda: VERSE[::-1])
+    facts = text_facts(text)
+    ids = np.fromfile(text_ids(text, facts, CharVocab.of(VERSE)), np.uint8)
+    assert facts.raw_sha256 == facts.sha256 == hashlib.sha256(VERSE.encode()).hexdigest()
+    assert ids.tolist() == CharVocab.of(VERSE).encode(VERSE).tolist()
+
+
+def test_sampling_needs_no_cache(run, tiny_run):
+    gc.collect()  # Windows deletes nothing that is mapped
+    shutil.rmtree(cache_directory())
+    assert run("predict").code == 0
+    assert not cache_directory().exists()
+
+
+def test_a_text_that_is_refused_leaves_nothing_where_it_lies(run):
+    Path("verse.txt").write_bytes(b"a" * 1000 + b"\xff")
+    refused(run, *TINY)
+
+
+PEAK = r"""
+import re, sys
+from itertools import islice
+from pathlib import Path
+from chargpt_lightning import CharDataModule
+data = CharDataModule(sys.argv[1])
+for loader in (data.train_dataloader(), *data.val_dataloader()):
+    for _ in islice(loader, 2000):
+        pass
+print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
+"""
+
+
+def many_verses(form: str, repetitions: int) -> str:
+    """Writes a large text: a file, two files, or a folder of nanoGPT's; gives what names it."""
+    if form == "folder":
+        shutil.rmtree("large", ignore_errors=True)
+        for path in prepare("large", VERSE).glob("*.bin"):
+            path.write_bytes(path.read_bytes() * repetitions)
+        return "large"
+    files = 2 if form == "files" else 1
+    for number in range(files):
+        Path(f"{number}.large").write_text(VERSE * (repetitions // files), encoding="utf-8")
+    return "*.large"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["file", "files", "folder"])
+def test_memory_does_not_grow_with_the_text(form):
+    peaks_kib = []
+    for repetitions in (20_000, 1_000_000):  # 1 and 67 MB
+        command = [sys.executable, "-c", PEAK, many_verses(form, repetitions)]
+        peaks_kib.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
+    shuffled_kib = MOST_SHUFFLED * 8 // 1024
+    assert peaks_kib[1] - peaks_kib[0] < shuffled_kib + 8 * 1024, peaks_kib

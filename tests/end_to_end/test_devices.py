@@ -1,0 +1,212 @@
+"""Several devices: the same global batches as one, stopped and resumed together, sharded by FSDP2."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from support.command_line import FAST, TINY, VERSE, assert_same_run, rows
+from support.nanogpt_folder import prepare
+from support.platforms import several_devices
+from support.several_devices import DDP, FSDP2
+
+pytestmark = [several_devices, pytest.mark.usefixtures("two_devices")]
+
+MODULE = [sys.executable, "-m", "chargpt_lightning"]
+TORCHRUN = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "chargpt_lightning"]
+ONE = ["--trainer.devices", "1", "--trainer.strategy", "auto", "--data.batch_size", "4"]
+FIFTY = [*TINY, "--trainer.max_steps", "50", "--trainer.val_check_interval", "10"]
+
+
+def command(*args: str, start: list[str] = MODULE) -> subprocess.CompletedProcess:
+    """Runs a command to its end; if it hangs, the processes that it started end with it."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*start, *args], **pipes, text=True, start_new_session=True) as process:
+        try:
+            out, err = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def stop(step: int, signum: int, rank: int) -> list[str]:
+    arguments = {"step": step, "signum": int(signum), "rank": rank}
+    return ["--trainer.callbacks", "support.callbacks.StopAt"] + [
+        arg for name, value in arguments.items() for arg in (f"--trainer.callbacks.{name}", str(value))
+    ]
+
+
+def losses(run_dir: str) -> list[float]:
+    return [
+        float(row[name])
+        for row in rows(Path(run_dir))
+        for name in ("train/loss", "val/loss", "train_eval/loss")
+        if row[name]
+    ]
+
+
+@pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
+def test_two_devices_train_on_the_batches_of_one_with_twice_the_batch_and_say_it_once(run, network):
+    one = run(*FIFTY, *network, "--data.batch_size", "4")
+    two = command(*FIFTY, *network, *DDP)
+    assert two.returncode == 0, two.stderr
+    assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
+    assert len(losses("runs/version_0")) == 50 + 2 * 6
+    assert len(two.stderr.splitlines()) == len(one.err.splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [MODULE, TORCHRUN], ids=["python -m", "torchrun"])
+def test_two_devices_share_the_batches_of_nanogpts_update(start):
+    nanogpts = ["--gradient_accumulation_steps=4", "--eval_interval=2"]
+    shared = command(*TINY[:-6], "--trainer.precision", "32-true", *DDP, *nanogpts, start=start)
+    assert shared.returncode == 0, shared.stderr
+    trainer = yaml.safe_load(Path("runs/version_0/config.yaml").read_text(encoding="utf-8"))["trainer"]
+    assert (trainer["accumulate_grad_batches"], trainer["val_check_interval"]) == (2, 4)
+    assert [row["step"] for row in rows(Path("runs/version_0")) if row["val/loss"]] == ["0", "2", "4", "5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [MODULE, TORCHRUN], ids=["python -m", "torchrun"])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_any_device_stops_all_and_the_resumed_run_is_the_same(start, signum, code, rank):
+    dropout = ["--model.dropout", "0.2", "--data.num_workers", "1"]
+    assert command(*TINY, *DDP, *dropout, start=start).returncode == 0
+    stopped = command(*TINY, *DDP, *dropout, *stop(2, signum, rank), start=start)
+    assert stopped.returncode == (code if start is MODULE else 1), stopped.stderr
+    assert "stopped at step 3\n" in stopped.stderr
+    resumed = command("fit", "--ckpt_path", "last", *stop(2, signum, rank), start=start)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(Path("runs/version_0"), Path("runs/version_1"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [MODULE, TORCHRUN], ids=["python -m", "torchrun"])
+@pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
+def test_two_devices_branch_together_and_agree_on_what_is_best(start, two):
+    """The branch is the run that was never stopped; ruined then, it keeps its best although it is told of no best."""
+    old, new = Path("runs/version_0"), Path("runs/version_1")
+    assert command(*TINY, *two, "--trainer.max_steps", "2", start=start).returncode == 0
+    shutil.copy(old / "checkpoints/last.ckpt", old / "checkpoints/older.ckpt")
+    assert command("fit", "--ckpt_path", "last", "--trainer.max_steps", "6", start=start).returncode == 0
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    older = str(old / "checkpoints/older.ckpt")
+    branched = command("fit", "--ckpt_path", older, "--trainer.max_steps", "6", start=start)
+    assert branched.returncode == 0, branched.stderr
+    assert branched.stderr.count("branching off runs/version_0 at step 2, in a new directory; ") == 1
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
+    assert_same_run(old, new)
+    told = torch.load(new / "checkpoints/last.ckpt", weights_only=True)
+    torch.save(told | {"callbacks": {}}, new / "checkpoints/told.ckpt")
+    best = (new / "checkpoints/best.ckpt").read_bytes()
+    ruin = ["--model.learning_rate", "10", "--model.min_lr", "10", "--trainer.max_steps", "8"]
+    ruined = command("fit", "--ckpt_path", str(new / "checkpoints/told.ckpt"), *ruin, start=start)
+    assert ruined.returncode == 0, ruined.stderr
+    assert (new / "checkpoints/best.ckpt").read_bytes() == best
+    assert re.search(r"^best val loss .* at step 6: runs/version_1/checkpoints/best.ckpt$", ruined.stderr, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
+@pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
+def test_one_device_goes_on_where_two_stopped(run, two, network):
+    assert run(*FIFTY, *network, "--data.batch_size", "4").code == 0
+    assert command(*FIFTY, *network, *two, *stop(22, signal.SIGINT, 0)).returncode == 130
+    assert run("fit", "--ckpt_path", "last", *ONE, *stop(22, signal.SIGINT, 0)).code == 0
+    assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
+def test_a_sharded_run_stops_resumes_and_is_sampled_from_by_one_process(run, network):
+    assert command(*FIFTY, *network, *FSDP2).returncode == 0
+    assert run(*FIFTY, *network, "--data.batch_size", "4").code == 0
+    assert losses("runs/version_0") == pytest.approx(losses("runs/version_1"), abs=1e-5)
+    sharded, single = (Path(f"runs/version_{n}/checkpoints/best.ckpt") for n in (0, 1))
+    assert sharded.is_file()
+    samples = [run("predict", "--ckpt_path", str(path), "--temperature=0").out for path in (sharded, single)]
+    assert samples[0] == samples[1] != ""
+    assert command(*FIFTY, *network, *FSDP2, *stop(22, signal.SIGTERM, 1)).returncode == 143
+    resumed = command("fit", "--ckpt_path", "last", *stop(22, signal.SIGTERM, 1))
+    assert resumed.returncode == 0, resumed.stderr
+    assert losses("runs/version_2") == losses("runs/version_0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
+def test_every_window_is_evaluated_once(run, tiny_run, two):
+    alone = yaml.safe_load(run("validate", "--data.batch_size", "2").out)
+    together = command("validate", *two, "--data.batch_size", "2", "--trainer.accelerator", "cpu")
+    assert together.returncode == 0, together.stderr
+    assert alone["characters"] == 17 * 8
+    assert yaml.safe_load(together.stdout) == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
+def test_a_split_may_have_fewer_windows_than_there_are_devices(run, two):
+    """One window of the train split to evaluate on: the second device has none, and still takes part."""
+    prepare("folder", VERSE, border=12)
+    short = [*TINY, "--data.text", "folder"]
+    assert run(*short, "--data.batch_size", "4").code == 0
+    together = command(*short, *two)
+    assert together.returncode == 0, together.stderr
+    assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
+    counted = [[row["val/characters"] for row in rows(Path(f"runs/version_{n}"))] for n in (0, 1)]
+    assert counted[0] == counted[1]
+
+
+@pytest.mark.slow
+def test_the_loss_of_an_update_is_the_mean_over_its_micro_batches_on_all_devices(run):
+    accumulated = [*TINY, "--trainer.accumulate_grad_batches", "3"]
+    assert run(*accumulated, "--data.batch_size", "4").code == 0
+    together = command(*accumulated, *DDP)
+    assert together.returncode == 0, together.stderr
+    assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_what_asks_one_device_to_stop_stops_all():
+    asked = ["--trainer.callbacks", "support.callbacks.ShouldStopAt"]
+    at = ["--trainer.callbacks.step", "3", "--trainer.callbacks.rank", "1"]
+    stopped = command(*TINY, *DDP, *asked, *at)
+    assert stopped.returncode == 0, stopped.stderr
+    assert "stopped at step 3\n" in stopped.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
+def test_broken_weights_end_all_devices(two):
+    broken = command(*TINY, *two, "--trainer.callbacks", "support.callbacks.BreakWeights")
+    assert broken.returncode == 1
+    assert "error: weights at step 2 must be finite to be saved" in broken.stderr
+
+
+@pytest.mark.slow
+def test_if_the_first_device_cannot_save_all_end():
+    failed = command("-c", f"ulimit -f 8; {shlex.join([*MODULE, *TINY, *DDP])}", start=["bash"])
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("error: [Errno 27] File too large: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [DDP, FSDP2], ids=["ddp", "fsdp2"])
+@pytest.mark.parametrize("format", ["nanogpt", "hf"])
+def test_two_devices_begin_with_the_checkpoint_of_another_program_as_one_does(run, format, devices):
+    assert run(*TINY).code == 0
+    assert run("export", "--format", format, "--out", "theirs").code == 0
+    theirs = "theirs/ckpt.pt" if format == "nanogpt" else "theirs"
+    fit = [*FIFTY, "--trainer.max_steps", "9", "--ckpt_path", theirs]
+    one = run(*fit, "--data.batch_size", "4")
+    two = command(*fit, *devices, "--gradient_accumulation_steps=2")
+    assert (one.code, two.returncode) == (0, 0), one.err + two.stderr
+    assert losses("runs/version_2") == pytest.approx(losses("runs/version_1"), abs=1e-5)

@@ -1,0 +1,172 @@
+"""The benchmark's arithmetic, and the whole of it at sizes of seconds beside a nanoGPT that is none."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+pytest.importorskip("termios", reason="the benchmark runs its contenders at pseudo-terminals")
+
+from benchmarks.ablated import CHANGES, measure
+from benchmarks.clock import WARMUP, steady_ms, steps_ms
+from benchmarks.compilation import pays_from
+from benchmarks.contenders import Bench, fit, nanogpt_train
+from benchmarks.figures import Row, compare, interleave, not_measured, table
+from benchmarks.growth import repeat
+from benchmarks.loop import step_gflop
+from benchmarks.sizes import QUICK
+from benchmarks.step import add_shares
+from chargpt_lightning import GPT, GPTConfig
+from chargpt_lightning.models import modern
+from chargpt_lightning.optim import muon
+
+NANOGPT = {
+    "train.py": """
+import sys
+flags = dict(flag.removeprefix("--").split("=") for flag in sys.argv[2:])
+for step in range(int(flags["max_iters"]) + 1):
+    slow = step % int(flags["eval_interval"]) == 0
+    print(f"iter {step}: loss 4.0000, time {1000 if slow else 25}.00ms, mfu -100.00%")
+""",
+    "sample.py": "import tiktoken",
+    "model.py": """
+from types import SimpleNamespace
+GPTConfig = SimpleNamespace
+
+class GPT:
+    def __init__(self, config):
+        print("number of parameters: 0.80M")
+
+    def eval(self):
+        pass
+
+    def generate(self, ids, max_new_tokens, temperature, top_k):
+        pass
+""",
+}
+
+
+@pytest.fixture
+def nanogpt(tmp_path) -> Path:
+    """A directory that answers as nanoGPT does."""
+    directory = tmp_path / "nanoGPT"
+    directory.mkdir()
+    for name, source in NANOGPT.items():
+        (directory / name).write_text(source, encoding="utf-8")
+    return directory
+
+
+def test_contenders_take_turns():
+    order = []
+    contenders = {name: lambda name=name: order.append(name) or {"ms": float(len(order))} for name in "ab"}
+    assert interleave(contenders, rounds=2) == {"a": [{"ms": 1.0}, {"ms": 3.0}], "b": [{"ms": 2.0}, {"ms": 4.0}]}
+    assert order == ["a", "b", "a", "b"]
+
+
+def test_ratios_are_those_of_each_round():
+    measured = {"ours": [{"ms": 1.0, "mib": 7.0}, {"ms": 6.0, "mib": 7.0}], "theirs": [{"ms": 2.0}, {"ms": 3.0}]}
+    rows = compare(measured, ["ms"], [("ours", "theirs"), ("ours", "absent")])
+    assert rows == [Row("ours", "ms", [1.0, 6.0], "theirs", [0.5, 2.0]), Row("theirs", "ms", [2.0, 3.0])]
+
+
+def test_the_table_shows_medians_and_ranges():
+    rows = [Row("ours", "ms", [1.0, 2.0, 1234.5], "theirs", [0.5, 0.25, 2.0]), not_measured("other", "not here")]
+    assert table({"step": rows}).splitlines()[2:] == [
+        "| step | ours | ms | 2 | 1 to 1,234 | 0.5 | 0.25 to 2 | theirs |",
+        "| step | other | not measured: not here |  |  |  |  |  |",
+    ]
+
+
+def test_warm_up_and_evaluations_are_left_out_of_a_step():
+    assert steps_ms([1.0, 1.5, 1.75]) == [500, 250]
+    assert steady_ms([9.0] * WARMUP + [9.0, 1.0, 9.0, 2.0, 9.0, 3.0], eval_interval=2) == 2
+
+
+def test_the_recipes_step_takes_four_gflop():
+    network = GPT(GPTConfig(vocab_size=65, block_size=64, n_layer=4, n_head=4, n_embd=128))
+    assert step_gflop(network, batch_size=12) == pytest.approx(768 * (6 * 795_904 + 12 * 4 * 128 * 64) / 1e9)
+
+
+def test_a_step_is_held_against_the_rate_in_its_own_precision():
+    measured = {
+        "matrix products, float32": [{"square_gflop_per_s": 100.0}],
+        "matrix products, bf16": [{"square_gflop_per_s": 400.0}],
+        "bare loop, float32": [{"step_ms": 80.0, "step_gflop": 4.0}],
+        "fit, bf16": [{"step_ms": 20.0}],
+    }
+    add_shares(measured)
+    shares = {name: rounds[0].get("share_of_square_rate") for name, rounds in measured.items()}
+    assert list(shares.values()) == [None, None, 0.5, 0.5]
+
+
+def test_compiling_pays_once_it_has_saved_what_it_cost():
+    eager, compiled = {"step_ms": 30.0, "start_s": 3.0}, {"step_ms": 20.0, "start_s": 23.0}
+    assert pays_from("compiled", compiled, eager).values == [2000]
+    assert pays_from("compiled", eager, compiled).values == []
+    assert pays_from("compiled", compiled | {"start_s": 2.0}, eager).values == [0]  # never below 0
+
+
+def test_a_text_grows_by_repetition(tmp_path):
+    repeat(Path("verse.txt"), tmp_path / "longer.txt", 3000)
+    verse = Path("verse.txt").read_text(encoding="utf-8")
+    assert (tmp_path / "longer.txt").read_text(encoding="utf-8") == verse * (3000 // len(verse) + 1)
+
+
+def test_nanogpts_log_is_read(tmp_path, nanogpt):
+    bench = Bench(tmp_path, Path("verse.txt"), nanogpt, QUICK)
+    assert nanogpt_train(bench, steps=20, eval_interval=4)["step_ms"] == 25
+
+
+def test_a_command_that_fails_says_why(tmp_path):
+    bench = Bench(tmp_path, Path("absent.txt"), None, QUICK)
+    with pytest.raises(RuntimeError, match=r"ended with 1:\s+error: data\.text .*absent"):
+        fit(bench, steps=20, eval_interval=20)
+
+
+def loss(change: str) -> float:
+    """The exact loss of a short run of the fast recipe with an ingredient changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PL_GLOBAL_SEED", "0")
+        for module, name in ((modern, "rotated"), (modern, "WIDTH"), (muon, "POLYNOMIALS")):
+            patch.setattr(module, name, getattr(module, name))  # for a change to be undone
+        return measure("verse.txt", change, seed=0, steps=WARMUP + 2, batch_size=4)["val_loss"]
+
+
+@pytest.mark.slow
+def test_every_change_of_the_recipe_learns_and_makes_a_difference():
+    losses = [loss(change) for change in CHANGES]
+    assert max(losses) < math.log(21)
+    assert len(set(losses)) == len(CHANGES)
+
+
+@pytest.mark.slow
+def test_every_section_is_measured(tmp_path, nanogpt):
+    report = measured(tmp_path, "--nanogpt", str(nanogpt), "--text", "verse.txt")
+    against = {name: {row["against"] for row in rows} for name, rows in report["sections"].items()}
+    assert against.keys() == {"step", "process", "fast", "ablation", "sampling", "growth", "startup", "compile"}
+    assert "nanoGPT" in against["step"] & against["process"] & against["fast"]
+    assert against["ablation"] == {"nothing", "nothing, long"}
+    assert {"nanoGPT's sample.py", "nanoGPT's loop, block 256"} <= against["sampling"]
+    assert not [row for row in report["sections"]["growth"] if not row["values"]]
+
+
+@pytest.mark.slow
+def test_what_is_missing_is_left_out(tmp_path):
+    report = measured(tmp_path, "--only", "process,sampling")
+    assert {row["against"] for rows in report["sections"].values() for row in rows} == {""}
+
+
+def measured(tmp_path, *options: str) -> dict:
+    """What the command writes at sizes of seconds."""
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path / "figures.json"), *options]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert result.stdout.count("\n") == 2 + sum(map(len, report["sections"].values()))
+    return report

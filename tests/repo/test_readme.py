@@ -1,0 +1,82 @@
+"""What the README and the docs say, tried."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+from support import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+NETWORK = ["--trainer.accelerator", "cpu", "--model.n_layer", "1", "--model.n_embd", "12", "--model.block_size", "8"]
+SMALL = [
+    *NETWORK,
+    *("--trainer.max_steps", "2", "--data.eval_iters", "1", "--model.lr_decay_iters", "2"),
+    *("--model.compile", "false", "--trainer.precision", "32-true"),
+]
+
+
+def commands(text: str) -> list[str]:
+    """Those of ours in its blocks of bash."""
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [shown[1] for line in lines if (shown := re.search(r"(?:-m chargpt_lightning|\bchargpt) (\w.*)", line))]
+
+
+def made_small(command: str) -> list[str]:
+    """Its arguments, for a network and a run that take no time, on a text that is to be had."""
+    args = shlex.split(command, comments=True)
+    if args[0] == "fit":
+        args += SMALL if "--data.text" in args else [*SMALL, "--data.text", "verse.txt"]
+    return args + NETWORK if args[0] in ("validate", "predict") else args
+
+
+def test_the_readme_shows_all_subcommands():
+    shown = {command.split()[0] for command in commands(README)}
+    assert shown == {"fit", "validate", "predict", "plot"}
+    assert "export" in {command.split()[0] for command in commands(DOCS["checkpoints.md"])}
+
+
+def test_the_readme_is_a_front_door_that_leads_to_all_docs():
+    assert README.count("\n") <= 300
+    assert set(re.findall(r"\(docs/(\S+\.md)\)", README)) == DOCS.keys()
+
+
+@pytest.mark.parametrize("name", ["README.md", *DOCS])
+def test_the_commands_work(run, name):
+    own_text = Path("verse.txt").read_text(encoding="utf-8")
+    Path("my.txt").write_text(own_text, encoding="utf-8")
+    Path("books").mkdir()
+    for book in ("one", "two"):
+        Path(f"books/{book}.txt").write_text(own_text, encoding="utf-8")
+    if name != "README.md":  # which begins with its own
+        assert run("fit", *SMALL, "--data.text", "my.txt").code == 0
+    for command in commands(README if name == "README.md" else DOCS[name]):
+        args = made_small(command)
+        if "--trainer.devices" in args:  # starts processes, which must not be this one again
+            if sys.platform == "win32":
+                continue  # as test_devices.py says
+            command_line = [sys.executable, "-m", "chargpt_lightning", *args]
+            assert subprocess.run(command_line, timeout=120, check=False).returncode == 0, command
+            continue
+        result = run(*args)
+        assert result.code == 0, (command, result.err)
+    wandb.finish()  # which is the end of a process elsewhere
+
+
+def test_the_readmes_python_works(run, capfd):
+    Path("my.txt").write_text("ROMEO:\n" + Path("verse.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    assert run("fit", *SMALL, "--data.text", "verse.txt").code == 0
+    assert run("export", "--format", "hf", "--out", "for_hf").code == 0
+    for block in re.findall(r"```python\n(.*?)```", "".join([README, *DOCS.values()]), re.DOTALL):
+        exec(block, {})
+    assert "ROMEO:" in capfd.readouterr().out
+
+
+def test_ci_runs_the_readmes_own_test_command():
+    assert README.count("\n## Run the tests\n") == 1
+    assert """readme '## Run the tests'""" in (ROOT / ".ci/run").read_text(encoding="utf-8")

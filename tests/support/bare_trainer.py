@@ -1,0 +1,21 @@
+"""A tiny network under a Trainer of Lightning's own, without the command line."""
+
+import lightning as L
+import torch
+
+from chargpt_lightning import CharDataModule, CharGPT
+
+NETWORK = {"block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
+
+
+def fit(module: CharGPT, **settings) -> L.Trainer:
+    data = CharDataModule("verse.txt", batch_size=2, block_size=8, eval_iters=2)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(accelerator="cpu", enable_model_summary=False, **{"max_steps": 4} | quiet | settings)
+    trainer.fit(module, datamodule=data)
+    return trainer
+
+
+def tiny(**settings) -> CharGPT:
+    torch.manual_seed(0)
+    return CharGPT(CharDataModule("verse.txt").alphabet, **NETWORK | settings)

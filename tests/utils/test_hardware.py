@@ -1,0 +1,84 @@
+"""The precision of a run whose user names none, and what a precision multiplies in."""
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from lightning.pytorch.plugins import MixedPrecision
+from support.command_line import TINY
+
+from chargpt_lightning.utils.hardware import native_precision, product_dtype
+
+UNSAID = [*TINY, "--trainer.precision", "null"]
+
+
+@pytest.fixture
+def cpu_with(monkeypatch):
+    """Makes the CPU one that has these instructions, on a machine without a GPU."""
+
+    def cpu_with(*capabilities: str) -> None:
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(capabilities, True))
+
+    return cpu_with
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [(["avx512_bf16"], "bf16-mixed"), (["amx_bf16"], "bf16-mixed"), (["avx512_f"], "32-true"), ([], "32-true")],
+)
+@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
+def test_a_cpu_trains_in_bf16_where_it_has_instructions_for_it(cpu_with, capabilities, precision, accelerator):
+    cpu_with(*capabilities)
+    assert native_precision(accelerator) == precision
+
+
+@pytest.mark.parametrize(("supported", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_gpu_trains_in_bf16_where_it_has_it(monkeypatch, supported, precision):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    assert native_precision("auto") == native_precision("gpu") == precision
+
+
+def test_the_choice_is_said_and_kept_with_the_run(run, cpu_with):
+    cpu_with("avx512_bf16")
+    said = run(*UNSAID).err
+    assert "precision: bf16-mixed is the fastest here; --trainer.precision takes another\n" in said
+    config = yaml.safe_load(Path("runs/version_0/config.yaml").read_bytes())
+    assert config["trainer"]["precision"] == "bf16-mixed"
+    cpu_with()
+    resumed = run("fit", "--ckpt_path", "last", "--trainer.max_steps", "6").err
+    assert "on cpu in bf16-mixed" in resumed
+    assert "precision: " not in resumed
+
+
+def test_a_precision_that_is_named_is_taken_in_silence(run, cpu_with):
+    cpu_with("avx512_bf16")
+    said = run(*TINY).err
+    assert "on cpu in 32-true" in said
+    assert "precision: " not in said
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("32-true", torch.float32),
+        ("64-true", torch.float64),
+        ("bf16-mixed", torch.bfloat16),
+        ("bf16-true", torch.bfloat16),
+        ("16-true", torch.float16),
+    ],
+)
+def test_a_precision_is_asked_what_it_multiplies_in(precision, dtype):
+    plugin = L.Trainer(accelerator="cpu", precision=precision, logger=False).precision_plugin
+    network = plugin.convert_module(torch.nn.Linear(2, 2))
+    assert product_dtype(plugin.forward_context(), network.weight) == dtype
+
+
+def test_a_precision_that_casts_weights_and_products_multiplies_as_it_casts_products():
+    """As Transformer Engine's do, and FSDP's."""
+    weight = torch.ones(1, 1, dtype=torch.bfloat16)
+    assert product_dtype(MixedPrecision("16-mixed", "cpu").forward_context(), weight) == torch.float16
