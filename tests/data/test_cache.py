@@ -64,7 +64,7 @@ def test_chunks_change_nothing(text, mark, size):
     assume(whole)
     Path("any.txt").write_bytes(raw)
     shutil.rmtree(cache_directory(), ignore_errors=True)
-    with patch.object(reading, "CHUNK_BYTES", size):
+    with patch.object(text_files, "CHUNK_BYTES", size):
         facts, ids = encoded("any.txt")
     assert facts.raw_sha256 == hashlib.sha256(raw).hexdigest()
     assert facts.sha256 == hashlib.sha256(whole.encode()).hexdigest()

@@ -194,7 +194,7 @@ def test_a_folder_is_the_text_that_it_was_made_of(text, data, size):
     shutil.rmtree("nano", ignore_errors=True)
     prepare("nano", text, alphabet, border)
     found = CharDataModule("nano")
-    with patch.object(reading, "CHUNK_BYTES", size):
+    with patch.object(text_files, "CHUNK_BYTES", size):
         assert ids(found) == [alphabet.index(character) for character in text]
     assert found.alphabet == alphabet
     assert (found.facts.characters, found.corpus.train_characters) == (len(text), border)

@@ -206,4 +206,5 @@ def test_everything_written_by_hand_has_its_reason():
     assert len(cells) > 10
     for row in cells:
         assert len(row) == 3
-        assert all(re.sub(r"`[^`]*`|[\s,.]|\band\b", "", cell) for cell in row[1:]), f"no reason in words: {row}"
+        assert all(row)
+        assert re.sub(r"`[^`]*`|[\s,.]|\band\b", "", row[2]), f"no reason in words: {row}"
