@@ -2,45 +2,39 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
-from io import BytesIO
+from dataclasses import fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, Self
+from typing import IO, Any, Self
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
-from torch.nn import functional as F
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from chargpt_lightning.checkpoints.convert import read_as_ours
-from chargpt_lightning.checkpoints.io import facts_of
+from chargpt_lightning.checkpoints.convert import open_checkpoint
+from chargpt_lightning.checkpoints.io import require_same_shapes
+from chargpt_lightning.models import Architecture, build_network
 from chargpt_lightning.models.base import GPTConfig
-from chargpt_lightning.models.gpt import GPT
-from chargpt_lightning.models.loss import MeanLoss
-from chargpt_lightning.models.modern import ModernGPT
+from chargpt_lightning.models.loss import Evaluation, cross_entropy
+from chargpt_lightning.models.sharding import shard
 from chargpt_lightning.optim.config import OptimizerConfig, OptimizerName
+from chargpt_lightning.optim.gradients import as_number, clip_gradients, gradient_norm
 from chargpt_lightning.optim.lr_schedule import Decay
-from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed
-from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed, evaluating
+from chargpt_lightning.utils.errors import require_finite
 from chargpt_lightning.utils.hardware import product_dtype
 from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
-
-NETWORKS: dict[str, type[GPT | ModernGPT]] = {"gpt2": GPT, "modern": ModernGPT}
-SPLITS = ("val", "train_eval")  # by dataloader
 
 
 class CharGPT(L.LightningModule):
     """A character-level GPT and the way it is trained.
 
-    The defaults are those of nanoGPT's recipe for a CPU. `sampling` says how `predict` draws, and `on_drawn` is called
-    with the next id of each sample (B,) as soon as it is drawn. `train_loss` is the loss of the last update: the mean
-    over its micro-batches and devices, in nats per character.
+    The defaults are those of nanoGPT's recipe for a CPU. `train_loss` is the mean loss of the last update over its
+    micro-batches and devices, in nats per character. `sampling` configures `predict`, which calls `on_drawn` with the
+    next id of each sample (B,) as soon as it is drawn.
 
     Args:
         alphabet: The vocabulary: all characters in the order of their ids. A checkpoint carries it.
@@ -68,9 +62,8 @@ class CharGPT(L.LightningModule):
         seed: Of the dropout, which is drawn for each batch anew, so that a resumed run drops what it would have.
 
     Raises:
-        ConfigError: If the network or the schedule cannot be built from these numbers, or a checkpoint's weights are
-            not of this shape.
-        FloatingPointError: In training and evaluation, if a loss is not finite; in saving, if a weight is not.
+        ConfigError: If these numbers cannot work, or a checkpoint's weights have another shape.
+        FloatingPointError: If a loss, or a weight that is to be saved, is not finite.
     """
 
     def __init__(
@@ -82,7 +75,7 @@ class CharGPT(L.LightningModule):
         n_embd: int = 128,
         dropout: float = 0.0,
         bias: bool = False,
-        architecture: Literal["gpt2", "modern"] = "gpt2",
+        architecture: Architecture = "gpt2",
         optimizer: OptimizerName = "adamw",
         learning_rate: float = 1e-3,
         min_lr: float = 1e-4,
@@ -101,59 +94,41 @@ class CharGPT(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["compile"])  # a checkpoint does not care how it was computed
-        settings = {field.name: self.hparams[field.name] for field in fields(OptimizerConfig)}
-        self.optimizer_config = OptimizerConfig(**settings)
-        config = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
-        if architecture not in NETWORKS:
-            raise ConfigError(f"architecture ({architecture}) must be one of {', '.join(NETWORKS)}")
-        self.gpt = NETWORKS[architecture](config)
+        _ = self.optimizer_config  # refused now if it cannot work
+        shape = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
+        self.gpt = build_network(architecture, shape)
         self.train_loss = math.nan
         self._micro_losses: list[float] = []  # since the last update
-        self._mean_losses = tuple(MeanLoss() for _ in SPLITS)  # in a tuple they are not cast with the module
+        self._grad_norm = torch.tensor(math.nan)
+        self._evaluation = Evaluation()
         self.sampling = SampleConfig()
         self.on_drawn: Callable[[Tensor], object] = lambda ids: None
         self._compiles = compile
 
     @property
-    def learning_rate(self) -> float:
-        """The peak of AdamW's schedule; LearningRateFinder sets it, and with it the hyperparameter."""
-        return self.optimizer_config.learning_rate
+    def optimizer_config(self) -> OptimizerConfig:
+        """How the weights are updated, by the hyperparameters, of which LearningRateFinder may change one."""
+        return OptimizerConfig(**{field.name: self.hparams[field.name] for field in fields(OptimizerConfig)})
 
-    @learning_rate.setter
-    def learning_rate(self, rate: float) -> None:
-        self.optimizer_config = replace(self.optimizer_config, learning_rate=rate)
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path, **kwargs: Any) -> Self:  # type: ignore[override]
-        """The network of a checkpoint of this program, of nanoGPT, or of a Hugging Face folder, on the CPU.
-
-        Args:
-            checkpoint_path: Where it lies.
-            **kwargs: As Lightning has them: `map_location`, or arguments of CharGPT that stand above the checkpoint's.
-
-        Raises:
-            ConfigError: If it cannot be read, or is of a network that is not ours.
-        """
-        checkpoint, _ = read_as_ours(Path(checkpoint_path))
-        return cls.from_content(checkpoint, Path(checkpoint_path), **kwargs)
+    @property
+    def vocab(self) -> CharVocab:
+        """Characters to ids and back."""
+        return CharVocab(self.hparams["alphabet"])
 
     @classmethod
-    def from_content(cls, checkpoint: Any, path: Path, **kwargs: Any) -> Self:
-        """The network of a checkpoint that has been read.
+    def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], **kwargs: Any) -> Self:  # type: ignore[override]
+        """Loads the network of a checkpoint of this package or nanoGPT, or of a Hugging Face folder, onto the CPU.
 
         Args:
-            checkpoint: Its content, in this package's format.
-            path: Where it came from, for the error.
-            **kwargs: As in `load_from_checkpoint`.
+            checkpoint_path: The file or folder, or an open file in this package's format.
+            **kwargs: Lightning's, such as `map_location`, and arguments of CharGPT, which override the checkpoint's.
 
         Raises:
-            ConfigError: If it is not the content of a checkpoint of this package.
+            ConfigError: If it cannot be read, or its network is not one that this package has.
         """
-        facts_of(checkpoint, path)
-        buffer = BytesIO()
-        torch.save({name: part for name, part in checkpoint.items() if name != "optimizer_states"}, buffer)
-        buffer.seek(0)
-        return super().load_from_checkpoint(buffer, **{"map_location": "cpu"} | kwargs)
+        if isinstance(checkpoint_path, str | Path):
+            checkpoint_path = open_checkpoint(Path(checkpoint_path))
+        return super().load_from_checkpoint(checkpoint_path, **{"map_location": "cpu"} | kwargs)
 
     def sample(
         self,
@@ -165,187 +140,121 @@ class CharGPT(L.LightningModule):
         seed: int = 1337,
         unknown: Unknown = "refuse",
     ) -> str:
-        """Continues a prompt, as the first sample of `predict` does; returns it with its continuation.
+        """Returns a prompt with its continuation, the same as the first sample of `predict`.
 
         The arguments are those of SampleConfig.
 
         Raises:
-            ConfigError: If a number is out of its range, or the prompt is empty, or not of the alphabet.
+            ConfigError: If a number is out of range, or the prompt is empty or not in the alphabet.
         """
         config = SampleConfig(prompt, 1, max_new_tokens, temperature, top_k, top_p, seed, unknown)
-        vocab = CharVocab(self.hparams["alphabet"])
-        ids = encode_prompt(prompt, vocab, unknown).to(self.device)
-        training = self.training
-        self.eval()
-        try:
+        ids = encode_prompt(prompt, self.vocab, unknown).to(self.device)
+        with evaluating(self.gpt):
             (text,) = continue_prompt(self.gpt, ids, [0], config)
-        finally:
-            self.train(training)
-        return vocab.decode(text)
-
-    def setup(self, stage: str) -> None:
-        """Compiles the network in place, which leaves the names in a checkpoint as they are."""
-        if stage == "fit" and self._compiles:
-            self.gpt.compile()
-
-    def configure_model(self) -> None:
-        """Shards the network over the devices under ModelParallelStrategy (FSDP2); otherwise there is no mesh."""
-        if self.device_mesh is None or isinstance(self.gpt, FSDPModule):
-            return
-        for part in (*self.gpt.transformer.h, self.gpt):
-            fully_shard(part, mesh=self.device_mesh["data_parallel"])
-        register_fsdp_forward_method(self.gpt, "next_logits")
-
-    def on_train_start(self) -> None:
-        """Gives the optimizer the settings of now: a resumed one has old ones, and LearningRateFinder changes one."""
-        self._micro_losses.clear()  # left by a run that an exception ended within an update
-        optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
-        if not isinstance(scheduler, LambdaLR):  # it is the finder's, who is looking
-            return
-        ratio = self.optimizer_config.learning_rate_ratio(self.global_step)
-        groups = self.optimizer_config.groups(self.gpt)
-        scheduler.base_lrs = [group["lr"] for group in groups]
-        scheduler.lr_lambdas = [self.optimizer_config.learning_rate_ratio] * len(groups)
-        for group, settings in zip(optimizer.param_groups, groups, strict=True):
-            del settings["params"]  # sharded, they may stand in the network as a whole just now
-            group.update(settings | {"lr": settings["lr"] * ratio})
-
-    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Makes the dropout a function of seed, batch and device."""
-        if self.gpt.config.dropout:
-            accumulated = self.trainer.accumulate_grad_batches
-            number = self.global_step * accumulated + batch_idx % accumulated
-            torch.manual_seed(derived_seed(self.hparams["seed"], number, self.global_rank))
+        return self.vocab.decode(text)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids (B, T) to logits (B, T, V)."""
         return self.gpt(ids)
 
+    def on_train_start(self) -> None:
+        """Applies the current settings: a resumed optimizer has old ones, and LearningRateFinder changes one."""
+        self._micro_losses.clear()  # from a run that an exception ended within an update
+        optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
+        if isinstance(scheduler, LambdaLR):  # otherwise it is LearningRateFinder's, which is searching
+            self.optimizer_config.apply(optimizer, scheduler, self.gpt, self.global_step)
+
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Seeds the dropout from the run's seed, the batch and the device."""
+        if self.gpt.config.dropout:
+            accumulated = self.trainer.accumulate_grad_batches
+            number = self.global_step * accumulated + batch_idx % accumulated
+            torch.manual_seed(derived_seed(self.hparams["seed"], number, self.global_rank))
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The mean loss of a batch, in nats per character."""
         ids, targets = batch
-        loss = _cross_entropy(self(ids), targets, "mean")
-        micro_loss = self._mean_over_devices(loss)
-        self._require_finite("train/loss", micro_loss)
+        loss = cross_entropy(self(ids), targets, "mean")
+        micro_loss = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean").item()  # works in place
+        require_finite("train/loss", micro_loss, self.global_step)
         self._micro_losses.append(micro_loss)
         return loss
 
-    def _mean_over_devices(self, loss: Tensor) -> float:
-        if self.trainer.world_size > 1:
-            loss = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")  # it works in place
-        return loss.item()
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Logs the update directly to the loggers, because `self.log` would take 3 % of an update."""
+        self._grad_norm = gradient_norm(self.parameters())
+        self.train_loss = fmean(self._micro_losses)
+        self._micro_losses.clear()
+        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if interval and self.global_step % interval == 0:  # with 0, Lightning never logs
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            figures = {"train/loss": self.train_loss, "lr": rate, "grad_norm": as_number(self._grad_norm)}
+            for logger in self.loggers:
+                logger.log_metrics(figures, step=self.global_step)
 
-    def _require_finite(self, name: str, figure: float) -> None:
-        if not math.isfinite(figure):
-            raise FloatingPointError(f"{name} ({figure}) at step {self.global_step} must be finite")
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clips as the Trainer is set to, because Lightning refuses to clip for a fused optimizer under bf16-mixed.
+
+        Gradients are not scaled in bf16, so clipping them is correct:
+        https://github.com/Lightning-AI/pytorch-lightning/issues/21435
+        """
+        clip_gradients(self.parameters(), self._grad_norm, gradient_clip_val, gradient_clip_algorithm)
 
     def on_validation_epoch_start(self) -> None:
         """Resets the sums."""
-        for mean_loss in self._mean_losses:
-            mean_loss.begin(self.device)
+        self._evaluation.begin(self.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Adds a batch to the figures of the val split or, from the second dataloader, the train split.
+        """Adds a batch to the sums of the val split or, from the second dataloader, of the train split.
 
-        The batch is empty on a device without windows left; a sharded network must run there too.
+        The batch is empty on a device that has no windows left; a sharded network must run there too.
         """
         ids, targets = batch
-        self._mean_losses[dataloader_idx].update(_cross_entropy(self(ids), targets, "none"))
+        self._evaluation.update(dataloader_idx, cross_entropy(self(ids), targets, "none"))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the figures, under the number of updates made."""
-        self._log_exactly("step", torch.tensor(self.global_step))
-        dataloaders = len(self.trainer.num_val_batches)  # two in `fit`, one in `validate`, the same on every device
-        for split, mean_loss in zip(SPLITS, self._mean_losses[:dataloaders], strict=False):
-            loss, characters = mean_loss.compute()
-            self._require_finite(f"{split}/loss", loss.item())
-            self._log_exactly(f"{split}/loss", loss)
-            if split == "val":
-                self._log_exactly("val/perplexity", loss.exp())
-                self._log_exactly("val/characters", characters)
+        """Logs the figures unrounded, under the number of updates made.
 
-    def _log_exactly(self, name: str, figure: Tensor) -> None:
-        """Logs a figure that is the same on every device, unrounded.
-
-        Lightning keeps float64 and turns everything else into float32. A maximum is exact, unlike the default, a mean.
+        Lightning rounds all but float64 to float32. They are the same on every device: a maximum of them is exact.
         """
-        device = self._mean_losses[0].device
-        self.log(name, figure.to(device, torch.float64), reduce_fx="max", sync_dist=True)
+        dataloaders = len(self.trainer.num_val_batches)  # two in `fit`, one in `validate`, the same on every device
+        for name, figure in self._evaluation.compute(dataloaders, self.global_step).items():
+            if name.endswith("/loss"):
+                require_finite(name, figure.item(), self.global_step)
+            self.log(name, figure, reduce_fx="max", sync_dist=True)
 
     def predict_step(self, batch: tuple[list[int], Tensor], batch_idx: int) -> Tensor:
-        """Continues the prompt (T,) as the samples of these numbers (B,); returns ids (B, T + max_new_tokens)."""
+        """Continues the prompt (T,) in the samples of these numbers (B,); returns ids (B, T + max_new_tokens)."""
         samples, prompt = batch
         return continue_prompt(self.gpt, prompt, samples, self.sampling, self.on_drawn)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimizer, its learning rate set before each update."""
+        """Builds the optimizer, and the scheduler that sets its learning rate before each update."""
         precision = self.trainer.precision_plugin
-        scaled = getattr(precision, "scaler", None) is not None  # a fused one would unscale after clipping
+        scaled = getattr(precision, "scaler", None) is not None  # a fused optimizer would unscale after clipping
         dtype = product_dtype(precision.forward_context(), next(self.gpt.parameters()))
-        dtype = torch.float32 if dtype == torch.float16 else dtype  # small gradients would vanish in float16
-        optimizer = self.optimizer_config.build(self.gpt, not scaled, dtype)
-        scheduler = LambdaLR(optimizer, self.optimizer_config.learning_rate_ratio)
+        optimizer, scheduler = self.optimizer_config.build(self.gpt, not scaled, dtype)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def setup(self, stage: str) -> None:
+        """Compiles the network in place, which does not change the names in a checkpoint."""
+        if stage == "fit" and self._compiles:
+            self.gpt.compile()
+
+    def configure_model(self) -> None:
+        """Shards the network over the devices under ModelParallelStrategy (FSDP2), the only one with a mesh."""
+        if self.device_mesh is not None:
+            shard(self.gpt, self.device_mesh["data_parallel"])
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses to save non-finite weights, on all devices at once: only the first has a sharded network's."""
+        """Refuses to save non-finite weights, on all devices at once: of a sharded network only the first has them."""
         finite = all(bool(weights.isfinite().all()) for weights in checkpoint["state_dict"].values())
         if not self.trainer.strategy.reduce_boolean_decision(finite):
             raise FloatingPointError(f"weights at step {self.global_step} must be finite to be saved")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Names what does not fit, instead of a page of shapes; to a sharded network the weights come another way."""
-        if "state_dict" not in checkpoint:
-            return
-        ours, theirs = (
-            {name: weights.shape for name, weights in state.items()}
-            for state in (self.state_dict(), checkpoint["state_dict"])
-        )
-        for name in sorted(ours.keys() | theirs.keys()):
-            if ours.get(name) != theirs.get(name):
-                there, here = (_shape(state.get(name)) for state in (theirs, ours))
-                raise ConfigError(f"ckpt_path: {name} ({there}) must be as in this network ({here})")
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clips as the trainer says, here because Lightning refuses it to a fused optimizer under bf16-mixed, and logs.
-
-        Gradients are not scaled in bf16, so nothing is lost: https://github.com/Lightning-AI/pytorch-lightning/issues/21435
-        """
-        gradients = [_float32_at_least(weights.grad) for weights in self.parameters() if weights.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        if gradient_clip_val and gradient_clip_algorithm == "value":
-            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
-        elif gradient_clip_val:
-            nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, norm)
-        self.train_loss = fmean(self._micro_losses)
-        self._micro_losses.clear()
-        self._log_update(norm)
-
-    def _log_update(self, norm: Tensor) -> None:
-        """Writes a row for the coming update to the loggers: `self.log` costs a millisecond, 3 % of an update."""
-        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if not interval or self.global_step % interval:  # 0 is Lightning's word for never
-            return
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm  # of a sharded network
-        learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        figures = {"train/loss": self.train_loss, "lr": learning_rate, "grad_norm": norm.item()}
-        for logger in self.loggers:
-            logger.log_metrics(figures, step=self.global_step)
-
-
-def _shape(size: torch.Size | None) -> str:
-    return "absent" if size is None else " x ".join(map(str, size))
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor, reduction: Literal["mean", "none"]) -> Tensor:
-    """The loss of logits (B, T, V) against targets (B, T), in float32 at least: their mean (), or each (B * T,)."""
-    return F.cross_entropy(_float32_at_least(logits).flatten(0, 1), targets.flatten(), reduction=reduction)
-
-
-def _float32_at_least(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        """Names the first weight that does not fit; the weights of a sharded network are loaded elsewhere."""
+        if "state_dict" in checkpoint:
+            require_same_shapes(self.state_dict(), checkpoint["state_dict"])

@@ -5,11 +5,12 @@ The defaults are nanoGPT's (its `sample.py`).
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
@@ -102,6 +103,17 @@ class Network(Protocol):
 
     def next_logits(self, ids: Tensor, pasts: Any) -> Tensor:
         """Ids (B, T) to the logits of the next characters (B, V)."""
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Switches a network's dropout off in the context."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
 
 
 def generate(network: Network, prompt: Tensor, samples: Iterable[int], config: SampleConfig) -> Iterator[Tensor]:

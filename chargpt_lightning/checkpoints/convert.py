@@ -3,16 +3,17 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from tempfile import mkstemp
-from typing import Any
+from typing import IO, Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
 from chargpt_lightning.checkpoints.huggingface import read_folder
-from chargpt_lightning.checkpoints.io import load_safely
+from chargpt_lightning.checkpoints.io import facts_of, load_safely
 from chargpt_lightning.checkpoints.nanogpt import from_nanogpt, is_nanogpt
 
 
@@ -32,6 +33,33 @@ def read_as_ours(path: Path, text: str | list[str] = "auto") -> tuple[Any, bool]
     if is_nanogpt(checkpoint):
         return from_nanogpt(checkpoint, path, text), True
     return checkpoint, False
+
+
+def open_checkpoint(path: Path) -> IO[bytes]:
+    """Opens a checkpoint of any program as a file in this package's format, without its optimizer's state.
+
+    Raises:
+        ConfigError: If it cannot be read, or is of a network that this package does not have.
+    """
+    checkpoint, _ = read_as_ours(path)
+    return as_file(checkpoint, path)
+
+
+def as_file(checkpoint: Any, path: Path) -> IO[bytes]:
+    """The content of a checkpoint as an open file, without its optimizer's state.
+
+    Args:
+        checkpoint: The content, in this package's format.
+        path: Where it came from, for the error message.
+
+    Raises:
+        ConfigError: If it is not the content of a checkpoint of this package.
+    """
+    facts_of(checkpoint, path)
+    file = BytesIO()
+    torch.save({name: part for name, part in checkpoint.items() if name != "optimizer_states"}, file)
+    file.seek(0)
+    return file
 
 
 @contextmanager

@@ -164,6 +164,22 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("gpt."): weight.float() for name, weight in checkpoint["state_dict"].items()}
 
 
+def require_same_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Checks the weights of a checkpoint against those of a network, by name.
+
+    Raises:
+        ConfigError: If one is missing, unknown or of another shape; it names the first.
+    """
+    for name in sorted(expected.keys() | found.keys()):
+        there, here = (_shape(state.get(name)) for state in (found, expected))
+        if there != here:
+            raise ConfigError(f"ckpt_path: {name} ({there}) must be as in this network ({here})")
+
+
+def _shape(weights: Tensor | None) -> str:
+    return "absent" if weights is None else " x ".join(map(str, weights.shape))
+
+
 def _is_intact(path: Path) -> bool:
     """Whether no bit of the archive has changed, and reading it takes no more memory than the file has bytes.
 

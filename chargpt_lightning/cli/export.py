@@ -6,7 +6,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from chargpt_lightning.checkpoints.convert import read_as_ours
+from chargpt_lightning.checkpoints.convert import as_file, read_as_ours
 from chargpt_lightning.checkpoints.huggingface import write_folder
 from chargpt_lightning.checkpoints.nanogpt import write_nanogpt
 from chargpt_lightning.module import CharGPT
@@ -36,7 +36,7 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best")
     path = newest_checkpoint(Path("runs"), ckpt_path) if ckpt_path in ("best", "last") else Path(ckpt_path)
     log.info("checkpoint: %s", path)
     checkpoint, _ = read_as_ours(path)
-    network = CharGPT.from_content(checkpoint, path)
+    network = CharGPT.load_from_checkpoint(as_file(checkpoint, path))
     if (architecture := network.hparams["architecture"]) != "gpt2":
         raise ConfigError(f"architecture ({architecture}) must be gpt2 to be exported, for {format} has no other")
     checkpoint["hyper_parameters"] = dict(network.hparams)  # also what an older checkpoint does not say

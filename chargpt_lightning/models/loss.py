@@ -1,7 +1,11 @@
 """The mean loss of an evaluation, exact for texts of any length and in every precision."""
 
+from itertools import islice
+from typing import Literal
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchmetrics import Metric
 
 
@@ -33,3 +37,43 @@ class MeanLoss(Metric):
     def compute(self) -> tuple[Tensor, Tensor]:
         """The mean loss (float64) and the number of characters (int64) of all devices; all of them must call it."""
         return self.total / self.characters, self.characters
+
+
+class Evaluation:
+    """The figures of an evaluation: mean losses of the val and the train split, and what follows from them.
+
+    No module, so that Lightning does not cast it to the precision of the weights.
+    """
+
+    def __init__(self) -> None:
+        self._mean_losses = {"val": MeanLoss(), "train_eval": MeanLoss()}
+
+    def begin(self, device: torch.device) -> None:
+        """Resets the sums and moves them to a device."""
+        for mean_loss in self._mean_losses.values():
+            mean_loss.begin(device)
+
+    def update(self, split: int, losses: Tensor) -> None:
+        """Adds the losses of characters of the val (0) or the train (1) split."""
+        list(self._mean_losses.values())[split].update(losses)
+
+    def compute(self, splits: int, step: int) -> dict[str, Tensor]:
+        """Returns the figures in float64, the same on all devices; all of them must call it.
+
+        Args:
+            splits: How many of the splits were evaluated: 1 or 2.
+            step: Updates made, a figure too.
+        """
+        figures = {}
+        for split, mean_loss in islice(self._mean_losses.items(), splits):
+            loss, characters = mean_loss.compute()
+            figures[f"{split}/loss"] = loss
+            if split == "val":
+                figures |= {"val/perplexity": loss.exp(), "val/characters": characters.double()}
+        return figures | {"step": torch.full_like(figures["val/loss"], step)}
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, reduction: Literal["mean", "none"]) -> Tensor:
+    """The loss of logits (B, T, V) against targets (B, T), in float32 at least: their mean (), or each (B * T,)."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)

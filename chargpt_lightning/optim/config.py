@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from chargpt_lightning.optim.lr_schedule import Decay, learning_rate_at
 from chargpt_lightning.optim.muon import Muon
@@ -93,13 +94,31 @@ class OptimizerConfig:
             groups.append({"params": of_muon, "weight_decay": self.weight_decay, **muon})
         return groups
 
-    def build(self, network: nn.Module, fused: bool, dtype: torch.dtype) -> Optimizer:
-        """The optimizer of a network, at the peak of its learning rate.
+    def build(self, network: nn.Module, fused: bool, dtype: torch.dtype) -> tuple[Optimizer, LambdaLR]:
+        """Builds the optimizer of a network and its scheduler, at step 0.
 
         Args:
-            network: What it updates.
+            network: Whose weights it updates.
             fused: Whether AdamW is one kernel.
-            dtype: In which Muon makes matrices orthogonal.
+            dtype: In which Muon orthogonalizes matrices; not in float16, where small gradients would vanish.
         """
         groups = self.groups(network)
-        return Muon(groups, fused, dtype) if self.optimizer == "muon" else AdamW(groups, fused=fused)
+        dtype = torch.float32 if dtype == torch.float16 else dtype
+        optimizer = Muon(groups, fused, dtype) if self.optimizer == "muon" else AdamW(groups, fused=fused)
+        return optimizer, LambdaLR(optimizer, self.learning_rate_ratio)
+
+    def apply(self, optimizer: Optimizer, scheduler: LambdaLR, network: nn.Module, step: int) -> None:
+        """Gives an optimizer and its scheduler these settings, in place of those that a checkpoint restored.
+
+        Args:
+            optimizer: As `build` made it for the same network.
+            scheduler: Of that optimizer.
+            network: Whose weights the optimizer updates.
+            step: Updates made so far.
+        """
+        groups = self.groups(network)
+        scheduler.base_lrs = [group["lr"] for group in groups]
+        scheduler.lr_lambdas = [self.learning_rate_ratio] * len(groups)
+        for group, settings in zip(optimizer.param_groups, groups, strict=True):
+            del settings["params"]  # a sharded network may hold them unsharded at this moment
+            group.update(settings | {"lr": settings["lr"] * self.learning_rate_ratio(step)})

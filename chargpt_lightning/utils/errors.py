@@ -1,5 +1,6 @@
 """What a user can get wrong, said in one line."""
 
+import math
 from importlib.util import find_spec
 
 
@@ -29,3 +30,13 @@ def require_package(name: str, value: object, package: str) -> None:
     """
     if find_spec(package) is None:
         raise ConfigError(f"{name} ({value}) needs the package {package}: pip install {package}")
+
+
+def require_finite(name: str, figure: float, step: int) -> None:
+    """Checks a figure of a run.
+
+    Raises:
+        FloatingPointError: If it is infinite or not a number.
+    """
+    if not math.isfinite(figure):
+        raise FloatingPointError(f"{name} ({figure}) at step {step} must be finite")
