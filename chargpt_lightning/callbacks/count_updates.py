@@ -1,4 +1,4 @@
-"""A run counted in updates, not in batches: what its checkpoints say of it, and where a resumed run stands."""
+"""Counts a run in updates instead of batches, for its checkpoints and for resuming."""
 
 import math
 from typing import Any
@@ -14,16 +14,16 @@ NO_BATCHES = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
 class CountUpdates(Callback):
     """Recounts the batches of a resumed run for its current accumulate_grad_batches.
 
-    Lightning evaluates and accumulates by the number of batches. What a checkpoint says of it is wrong after a change
-    of accumulate_grad_batches, and nanoGPT's says nothing.
+    Lightning evaluates and accumulates by the number of batches. The number in a checkpoint is wrong after a change of
+    accumulate_grad_batches, and nanoGPT's checkpoints do not contain it.
     """
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds the run's settings, for a run that is started from the checkpoint elsewhere, and for nanoGPT."""
+        """Adds the training settings, for nanoGPT and for a run that starts from the checkpoint outside this run."""
         checkpoint["training"] = settings_of(trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Moves the counts to the checkpoint's update, before Lightning takes them over."""
+        """Sets the counts to the checkpoint's update, before Lightning restores them."""
         if updates := checkpoint["global_step"]:
             fit_loop = checkpoint["loops"]["fit_loop"]
             progress = fit_loop.setdefault("epoch_loop.batch_progress", {"total": NO_BATCHES, "current": NO_BATCHES})
@@ -33,37 +33,37 @@ class CountUpdates(Callback):
 
 
 def _move(progress: dict[str, Any], updates: int, trainer: L.Trainer) -> None:
-    """Sets Lightning's counts of batches to what so many updates are now, unless they are right."""
+    """Sets Lightning's counts of batches to those of this many updates, unless they are right."""
     total, current = batches_of(updates, trainer)
     was = progress["total"]
     if was["ready"] != total:
-        unfinished = was["ready"] - was["completed"]  # 1 if it was saved before the batch had ended
+        unfinished = was["ready"] - was["completed"]  # 1 if the checkpoint was saved before the batch had ended
         for part, batches in (("total", total), ("current", current)):
             progress[part] = dict.fromkeys(was, batches) | {"completed": batches - unfinished}
         progress["is_last_batch"] = False
 
 
 def batches_of(updates: int, trainer: L.Trainer) -> tuple[int, int]:
-    """How many batches a device of a trainer has trained on after so many updates, as `batches_after` counts them."""
+    """Returns how many batches each device has trained on after this many updates, as `batches_after` does."""
     limit = trainer.limit_train_batches
     in_epoch = limit if isinstance(limit, int) and limit > 0 else None
     return batches_after(updates, trainer.accumulate_grad_batches, in_epoch)
 
 
 def _is_counted_later(total: dict[str, int], trainer: L.Trainer) -> bool:
-    """Whether Lightning adds the last update on resume: its batch had not ended, or an evaluation due is skipped."""
+    """Returns whether Lightning counts the last update on resume: its batch had not ended, or an evaluation is due."""
     interval = trainer.val_check_interval
     is_due = trainer.enable_validation and isinstance(interval, int) and total["ready"] % interval == 0
     return is_due or total["completed"] != total["ready"]
 
 
 def batches_after(updates: int, accumulated: int, in_epoch: int | None) -> tuple[int, int]:
-    """How many batches a device has trained on, since the start of training and of the epoch.
+    """Returns how many batches a device has trained on, since the start of training and of the epoch.
 
     Args:
         updates: Updates made.
         accumulated: Batches per update.
-        in_epoch: Batches per epoch, the last of which always ends an update; None if it has no end.
+        in_epoch: Batches per epoch, the last of which always ends an update; None if epochs never end.
     """
     if in_epoch is None:
         return updates * accumulated, updates * accumulated

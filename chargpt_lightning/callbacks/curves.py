@@ -1,4 +1,4 @@
-"""The picture of runs: losses and learning rates by step."""
+"""curves.png of a run."""
 
 import logging
 from pathlib import Path
@@ -14,13 +14,13 @@ log = logging.getLogger(__name__)
 
 
 class Curves(Callback):
-    """Draws a run as curves.png in its directory, anew at each evaluation."""
+    """Draws losses and learning rates as curves.png in the run's directory, again at each evaluation."""
 
     def __init__(self) -> None:
         self._failed = False
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws what metrics.csv has by now."""
+        """Draws the rows of metrics.csv so far."""
         if trainer.is_global_zero and not trainer.sanity_checking and isinstance(history := trainer.logger, History):
             history.save()
             self._draw(Path(history.save_dir))
@@ -28,7 +28,7 @@ class Curves(Callback):
     def _draw(self, run: Path) -> None:
         try:
             write_picture(draw([run]), run / "curves.png")
-        except ConfigError as error:  # damage from before the run resumed, which is no reason to stop it
+        except ConfigError as error:  # metrics.csv was damaged before the run resumed: no reason to stop it
             if not self._failed:
                 log.warning("curves.png is not drawn: %s", error)
             self._failed = True

@@ -1,4 +1,4 @@
-"""What watches a run: the progress line, a line per evaluation, the summary, samples as they come."""
+"""When a run is evaluated, and what is printed of it."""
 
 import logging
 import shlex
@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from chargpt_lightning.callbacks.model_checkpoint import best_checkpoint
+from chargpt_lightning.callbacks.throughput import tokens_in
+from chargpt_lightning.utils.console import called_as
 from chargpt_lightning.utils.run_dir import from_here
 
 log = logging.getLogger(__name__)
@@ -19,7 +21,7 @@ class EvaluateAtBothEnds(Callback):
     """Evaluates before the first update and after the last, whatever the interval."""
 
     def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keeps the figures of Lightning's sanity check, which goes through all batches here."""
+        """Logs the figures of Lightning's sanity check, which is a complete evaluation here."""
         figures = {name: value.item() for name, value in trainer.callback_metrics.items() if name != "step"}
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=0)
@@ -27,13 +29,13 @@ class EvaluateAtBothEnds(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Asks to stop after the last update, for then Lightning evaluates once more."""
+        """Requests a stop after the last update, upon which Lightning evaluates once more."""
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
 
 
 class Report(Callback):
-    """Logs each evaluation, and at the end of training the speed and the best checkpoint."""
+    """Prints each evaluation, and at the end of training its speed and the best checkpoint."""
 
     def __init__(self) -> None:
         self._val_losses: dict[int, float] = {}  # by step
@@ -42,25 +44,25 @@ class Report(Callback):
         self._start_step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The evaluations so far, by which a checkpoint knows its own val loss."""
+        """Returns the evaluations so far, from which a checkpoint's own val loss can be read."""
         return {"val_losses": self._val_losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The evaluations before the run was resumed."""
+        """Restores the evaluations of the run before it was stopped."""
         self._val_losses = state_dict["val_losses"]
 
     def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The evaluation before the first update."""
-        _say_evaluation(trainer)
+        """Prints the evaluation before the first update."""
+        _print_evaluation(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """An evaluation in training."""
+        """Prints and remembers an evaluation during training."""
         if not trainer.sanity_checking:
-            _say_evaluation(trainer)
+            _print_evaluation(trainer)
             self._val_losses[trainer.global_step] = trainer.callback_metrics["val/loss"].item()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock."""
+        """Starts timing."""
         self._start_s = time.perf_counter()
         self._start_step = trainer.global_step
 
@@ -73,19 +75,19 @@ class Report(Callback):
         batch_idx: int,
     ) -> None:
         """Counts characters."""
-        self._tokens += batch[0].numel() * trainer.world_size
+        self._tokens += tokens_in(batch, trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The summary."""
+        """Prints the summary."""
         elapsed_s = time.perf_counter() - self._start_s
         steps = trainer.global_step - self._start_step
         log.info("%s steps in %.1f s, %s tokens/s", f"{steps:,}", elapsed_s, f"{self._tokens / elapsed_s:,.0f}")
         if trainer.is_global_zero and (best := best_checkpoint(trainer)):
-            path = from_here(best.path).as_posix()  # which every shell takes
+            path = from_here(best.path).as_posix()  # works in every shell
             log.info("best val loss %.4f at step %d: %s", best.val_loss, best.step, path)
-            log.info("sample from it: python -m chargpt_lightning predict --ckpt_path %s", shlex.quote(path))
+            log.info("sample from it: %s predict --ckpt_path %s", called_as(), shlex.quote(path))
 
 
-def _say_evaluation(trainer: L.Trainer) -> None:
+def _print_evaluation(trainer: L.Trainer) -> None:
     train, val = (trainer.callback_metrics[f"{name}/loss"] for name in ("train_eval", "val"))
     log.info("step %d: train loss %.4f, val loss %.4f", trainer.global_step, train, val)

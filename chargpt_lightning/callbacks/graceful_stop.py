@@ -1,4 +1,4 @@
-"""Every way in which a run ends before its last update: it is saved first, and says how it goes on."""
+"""Stops a run early on signals and time limits: saves it first, then prints how to resume it."""
 
 import logging
 import os
@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from chargpt_lightning.callbacks.count_updates import batches_of
 from chargpt_lightning.callbacks.model_checkpoint import last_checkpoint, save_now
+from chargpt_lightning.utils.console import called_as
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.run_dir import from_here
 from chargpt_lightning.utils.signals import SHELLS_BASE, Stopped, stop_now
@@ -24,29 +25,29 @@ log = logging.getLogger(__name__)
 
 
 class StopSafely(Checkpoint):
-    """Stops after an update that was asked for by signal or by `trainer.should_stop` (max_time), the run saved.
+    """Saves and stops a run after the current update, on a signal or on `trainer.should_stop` (max_time).
 
-    It is a Checkpoint because Lightning runs these last: what the other callbacks do after an update is saved too.
-    The state after an update, or after the evaluation that is due then, is what a run resumes from exactly.
+    It is a Checkpoint because Lightning runs these last, so that what other callbacks do after an update is saved too.
+    A run resumes exactly from its state after an update, and after the evaluation that is due then.
     """
 
     def __init__(self) -> None:
-        self._asked = 0  # the signal
-        self._speaks = False
-        self._requeue: Any = None  # what Lightning does on SLURM's signal
+        self._asked = 0  # the signal that was received, or 0
+        self._prints = False
+        self._requeue: Any = None  # Lightning's handler of SLURM's signal
         self._requeue_asked = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Refuses a run whose time is up before it goes on: Lightning would end it without a word."""
+        """Refuses to resume a run whose time is up: Lightning would end it without a message."""
         if trainer.should_stop:
-            raise ConfigError("trainer.max_time must be longer than what the run has taken so far, to go on")
+            raise ConfigError("trainer.max_time must be longer than the run has taken so far, to resume it")
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From here on signals wait."""
+        """Defers signals from here on."""
         self._listen(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From here on, where a resumed run has no evaluation first."""
+        """Defers signals from here on in a resumed run, which has no evaluation first."""
         self._listen(trainer)
         if signum := self._agree(trainer)[0]:
             log.info("stopped before the first update: there is nothing to save")
@@ -55,18 +56,18 @@ class StopSafely(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """After an update, unless an evaluation comes next."""
+        """Stops after an update, unless an evaluation comes next."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not _evaluation_is_due(trainer):
             self._act(trainer, saved=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """After an evaluation, unless it was the last."""
+        """Stops after an evaluation, unless it was the last."""
         if not trainer.sanity_checking and trainer.global_step != trainer.max_steps:
             self._act(trainer, saved=True)
-            _say_what_ends_it(trainer)
+            _print_early_stopping(trainer)
 
     def _listen(self, trainer: L.Trainer) -> None:
-        self._speaks = trainer.is_global_zero
+        self._prints = trainer.is_global_zero
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._stop_soon)
         if sys.platform != "win32" and self._requeue is None and SLURMEnvironment.detect():
@@ -78,14 +79,15 @@ class StopSafely(Checkpoint):
         if self._asked == signum == signal.SIGINT:
             stop_now(signum, frame)
         self._asked = signum
-        if signum == signal.SIGINT and self._speaks:
-            os.write(2, b"\nstopping after this update; Ctrl-C again stops at once, without saving\n")  # safe anywhere
+        if signum == signal.SIGINT and self._prints:
+            # Unlike print, os.write is safe in a signal handler.
+            os.write(2, b"\nstopping after this update; Ctrl-C again stops at once, without saving\n")
 
     def _requeue_soon(self, signum: int, frame: FrameType | None) -> None:
         self._requeue_asked = True
 
     def _agree(self, trainer: L.Trainer) -> tuple[int, bool]:
-        """What any of the devices was asked, `trainer.should_stop` too: all must act on it after the same update."""
+        """Returns what any device was asked, and sets `trainer.should_stop` likewise: all must act after one update."""
         if trainer.world_size == 1:
             return self._asked, self._requeue_asked
         asked = [self._asked, self._requeue_asked, trainer.should_stop]
@@ -106,14 +108,14 @@ class StopSafely(Checkpoint):
 
 
 def _evaluation_is_due(trainer: L.Trainer) -> bool:
-    """Whether Lightning evaluates after this update, as far as it goes by steps."""
+    """Returns whether Lightning evaluates after this update, where its interval is a number of batches."""
     interval, batches = trainer.val_check_interval, batches_of(trainer.global_step, trainer)[0]
     if trainer.global_step == trainer.max_steps:
         return True
     return trainer.enable_validation and isinstance(interval, int) and batches % interval == 0
 
 
-def _say_what_ends_it(trainer: L.Trainer) -> None:
+def _print_early_stopping(trainer: L.Trainer) -> None:
     for callback in trainer.early_stopping_callbacks:
         if trainer.should_stop and (reason := callback.stopping_reason_message):
             log.info("step %d: %s", trainer.global_step, reason.removesuffix(" Signaling Trainer to stop."))
@@ -124,5 +126,5 @@ def _stop(trainer: L.Trainer, saved: bool, exit_code: int) -> NoReturn:
         save_now(trainer)
     log.info("stopped at step %d", trainer.global_step)
     if path := last_checkpoint(trainer):
-        log.info("resume: python -m chargpt_lightning fit --ckpt_path %s", shlex.quote(from_here(path).as_posix()))
+        log.info("resume: %s fit --ckpt_path %s", called_as(), shlex.quote(from_here(path).as_posix()))
     raise Stopped(exit_code)

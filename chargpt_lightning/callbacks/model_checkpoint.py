@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are kept: the best and the last."""
+"""Keeps two checkpoints of a run: best.ckpt and last.ckpt."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Best:
-    """What a best.ckpt says of itself.
+    """The facts of a best.ckpt.
 
     Args:
         path: The file.
@@ -37,11 +37,11 @@ class BestAndLast(ModelCheckpoint):
     """Keeps `best.ckpt`, of the lowest val/loss, and `last.ckpt`, of the last evaluation or the end of training.
 
     Args:
-        branches_at: The checkpoint at which a run branches off from another; None for every other run.
-        branches_from: The directory of that other run.
+        branches_at: The checkpoint from which a new run branches off an old one; None for every other run.
+        branches_from: The directory of the old run.
 
     Raises:
-        ConfigError: When a run resumes, if its best.ckpt cannot be read: a worse network could replace it.
+        ConfigError: When a run resumes, if its best.ckpt cannot be read, because a worse network could replace it.
     """
 
     def __init__(self, branches_at: Path | None = None, branches_from: Path | None = None) -> None:
@@ -52,7 +52,7 @@ class BestAndLast(ModelCheckpoint):
         self._branches_from = branches_from
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Takes the loss to beat from the best.ckpt that there is, whatever checkpoint the run resumes from."""
+        """Reads the loss to beat from best.ckpt, whichever checkpoint the run resumes from."""
         super().setup(trainer, pl_module, stage)
         loss = None
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ class BestAndLast(ModelCheckpoint):
             self.best_k_models = {self.best_model_path: self.kth_value}
 
     def _begin_branch(self, trainer: L.Trainer, start: Path, best: Path) -> None:
-        """Writes a branch's first last.ckpt and best.ckpt, the old run's unless that is newer than the start."""
+        """Writes a branch's first last.ckpt and best.ckpt: the old run's best, unless it is later than the start."""
         checkpoint = load_safely(start)
         kept = _best_until(checkpoint["global_step"], best) or self._as_best(checkpoint)
         for content, path in ((kept, self.best_path), (checkpoint, self.last_path)):
@@ -75,7 +75,7 @@ class BestAndLast(ModelCheckpoint):
                 WholeFileIO().save_checkpoint(content, path)
 
     def _as_best(self, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
-        """A checkpoint with its own loss as the best, if it was saved after an evaluation."""
+        """Returns a checkpoint with its own loss as the best, if it was saved after an evaluation."""
         states = checkpoint.get("callbacks", {})
         if (loss := states.get("Report", {}).get("val_losses", {}).get(checkpoint["global_step"])) is None:
             return None
@@ -83,37 +83,37 @@ class BestAndLast(ModelCheckpoint):
         return checkpoint | {"callbacks": states | {self.state_key: state}}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """After an evaluation in training."""
+        """Saves last.ckpt after an evaluation in training."""
         super().on_validation_end(trainer, pl_module)
         if not trainer.sanity_checking:
             self.save_now(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """At the end of training, where no evaluation was."""
+        """Saves last.ckpt at the end of training if there are no evaluations."""
         if not trainer.enable_validation:
             self.save_now(trainer)
 
     def save_now(self, trainer: L.Trainer) -> None:
-        """Saves the run as it stands, unless it is a dry run."""
+        """Saves last.ckpt, unless it is a dry run."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             trainer.save_checkpoint(self.last_path, weights_only=False)
 
     @property
     def best_path(self) -> Path:
-        """Path of the run's best state."""
+        """Path of best.ckpt."""
         return Path(self.format_checkpoint_name({}))
 
     @property
     def last_path(self) -> Path:
-        """Path of the run's last state."""
+        """Path of last.ckpt."""
         return Path(str(self.dirpath), "last.ckpt")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Does nothing: what another checkpoint remembers of best.ckpt may be out of date."""
+        """Does nothing: the score in another checkpoint may be out of date."""
 
 
 def read_best(path: Path) -> Best:
-    """Reads step and val loss of a best.ckpt from the file itself.
+    """Reads step and val loss of a best.ckpt from the file.
 
     Raises:
         ConfigError: If it cannot be read, or was not saved as a run's best.
@@ -141,7 +141,7 @@ def _loss_to_beat(path: Path) -> float | None:
 
 
 def _best_until(step: int, path: Path) -> dict[str, Any] | None:
-    """The content of a best.ckpt, if it is of this step or an earlier one."""
+    """Returns the content of a best.ckpt, if it is of this step or an earlier one."""
     if not path.exists():
         return None
     try:
@@ -153,9 +153,15 @@ def _best_until(step: int, path: Path) -> dict[str, Any] | None:
 
 
 def forget_files(trainer: L.Trainer, checkpoint: dict[str, Any], in_place: bool = False) -> None:
-    """Makes the user's ModelCheckpoints start over, in place only if a checkpoint says that they keep files elsewhere.
+    """Makes the user's own ModelCheckpoints start over.
 
-    What it remembers of them would be deleted once they have better ones, be it another run's or any directory.
+    They delete the files that a checkpoint names as theirs once there are better ones, whatever these files are.
+
+    Args:
+        trainer: Whose ModelCheckpoints.
+        checkpoint: The content of the checkpoint that is restored; changed in place.
+        in_place: Whether the run resumes in its own directory; then only those that name files outside their own
+            directory start over.
     """
     states = checkpoint.get("callbacks", {})
     for callback in trainer.checkpoint_callbacks:
@@ -174,13 +180,13 @@ def _keeps_within(directory: Path, state: dict[str, Any]) -> bool:
 
 
 def save_now(trainer: L.Trainer) -> None:
-    """Saves the run as it stands, if it keeps checkpoints."""
+    """Saves last.ckpt, if the run keeps checkpoints."""
     for keeper in _keepers(trainer):
         keeper.save_now(trainer)
 
 
 def best_checkpoint(trainer: L.Trainer) -> Best | None:
-    """Step, val loss and path of the run at its best, as the file has them, if it has been saved."""
+    """Returns step, val loss and path of best.ckpt, read from the file, if there is one."""
     try:
         return next((read_best(keeper.best_path) for keeper in _keepers(trainer) if keeper.best_model_path), None)
     except ConfigError as error:
@@ -189,7 +195,7 @@ def best_checkpoint(trainer: L.Trainer) -> Best | None:
 
 
 def last_checkpoint(trainer: L.Trainer) -> Path | None:
-    """Where the run as it stood last lies, if it has been saved."""
+    """Returns the path of last.ckpt, if there is one."""
     return next((keeper.last_path for keeper in _keepers(trainer) if keeper.last_path.exists()), None)
 
 
@@ -198,20 +204,20 @@ def _keepers(trainer: L.Trainer) -> list[BestAndLast]:
 
 
 class HistoryInCheckpoints(Callback):
-    """Makes a checkpoint know the row that it was saved after."""
+    """Stores the number of rows of metrics.csv in checkpoints, so that a resumed run continues after the right row."""
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Writes the rows so far, and counts them into the checkpoint."""
+        """Writes the rows so far, and stores their number."""
         if trainer.is_global_zero and isinstance(history := trainer.logger, History):
             history.save()
             run = Path(history.save_dir).name
             checkpoint["history"] = {"run": run, "rows": history.rows, "columns": history.columns}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Continues from that row."""
+        """Continues metrics.csv after that row."""
         if not isinstance(history := trainer.logger, History):
             return
         forget_files(trainer, checkpoint, history.in_place)
         if trainer.is_global_zero:
             known = checkpoint.get("history", {})
-            history.go_on_from(known.get("rows", 0), known.get("columns", []))
+            history.continue_after(known.get("rows", 0), known.get("columns", []))

@@ -8,9 +8,11 @@ from lightning.pytorch.callbacks import ProgressBar
 from torch import Tensor
 from tqdm import tqdm
 
+from chargpt_lightning.callbacks.throughput import tokens_in
+
 
 class StepBar(ProgressBar):
-    """One line on stderr that counts updates."""
+    """A line on stderr that counts updates and shows loss, learning rate and speed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,15 +20,15 @@ class StepBar(ProgressBar):
         self._bar: tqdm[Any] | None = None
 
     def disable(self) -> None:
-        """Lightning calls this on all devices but the first."""
+        """Turns the line off; Lightning calls this on all devices but the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """The opposite."""
+        """Turns the line on."""
         self._enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Opens the line where the run stands; a stderr that is no terminal gets none."""
+        """Starts the line at the current update, if stderr is a terminal."""
         self._bar = tqdm(
             desc="step",
             unit="step",
@@ -45,22 +47,22 @@ class StepBar(ProgressBar):
         batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
-        """Moves on; loss, learning rate and speed are read only when the line is drawn, and at the end."""
+        """Advances the line; loss, learning rate and speed are read only when it is redrawn, and at the end."""
         if self._bar is None or trainer.global_step == self._bar.n:
             return
         drawn = self._bar.update(trainer.global_step - self._bar.n)
         if drawn or trainer.global_step == trainer.max_steps:
             rate = self._bar.format_dict["rate"] or 0.0  # updates per second
-            tokens = batch[0].numel() * trainer.world_size * trainer.accumulate_grad_batches
+            tokens = tokens_in(batch, trainer) * trainer.accumulate_grad_batches  # per update
             lr = trainer.optimizers[0].param_groups[0]["lr"]
             self._bar.set_postfix_str(f"loss {pl_module.train_loss:.3f}, lr {lr:.1e}, {rate * tokens:,.0f} tokens/s")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leaves the line as it is."""
+        """Closes the line."""
         self._close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leaves the line as it is, for the error to stand below it."""
+        """Closes the line, so that the error is printed below it."""
         self._close()
 
     def _close(self) -> None:

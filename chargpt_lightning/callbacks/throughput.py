@@ -1,4 +1,4 @@
-"""How fast a run is: tokens per second, and the share of what the device could do."""
+"""Speed of a run: tokens per second, and MFU (model FLOPs utilization)."""
 
 import time
 from typing import Any
@@ -11,25 +11,25 @@ from torch import Tensor, nn
 from chargpt_lightning.models.base import LanguageModel
 from chargpt_lightning.utils.hardware import product_dtype
 
-CLOCKED = ("tokens_per_second", "mfu")  # which no two runs have the same
+CLOCKED = ("tokens_per_second", "mfu")  # columns that differ between two runs of the same settings
 PRODUCT_SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns
-LONG_ENOUGH_S = 0.005  # for a product to tell the device's rate
+LONG_ENOUGH_S = 0.005  # for the duration of a product to be accurate
 
 
 class Speed(Callback):
-    """Logs at each evaluation how fast the updates since the last one were; evaluations themselves are left out.
+    """Logs at each evaluation how fast the updates since the last one were, without the evaluations themselves.
 
-    `tokens_per_second` is that of all devices together. `mfu` is the share of the rate at which this very device
+    `tokens_per_second` is of all devices together. `mfu` is the ratio of a device's FLOP/s to the rate at which it
     multiplies matrices in the run's precision, measured when training starts (Chowdhery et al. 2022, "PaLM",
-    appendix B, who take the rate from a data sheet).
+    appendix B, who use the rate of a data sheet).
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Counts operations, before a precision such as Transformer Engine replaces the network's layers."""
+        """Counts FLOPs per token, before a precision such as Transformer Engine replaces the network's layers."""
         self._flop_per_token = flop_per_token(pl_module.gpt)  # type: ignore[arg-type]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measures the device, and starts the clock."""
+        """Measures the device, and starts timing."""
         dtype = product_dtype(trainer.precision_plugin.forward_context(), next(pl_module.parameters()))
         self._flop_per_s = product_rate(trainer.strategy.root_device, dtype)
         self._restart()
@@ -42,23 +42,23 @@ class Speed(Callback):
         batch: tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
-        """Counts this device's characters."""
-        self._tokens += batch[0].numel()
+        """Counts characters."""
+        self._tokens += tokens_in(batch, trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stops the clock."""
+        """Stops timing."""
         if not trainer.sanity_checking:
             self._per_s = self._tokens / (time.perf_counter() - self._start_s)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs the figures beside those of the evaluation."""
         if not trainer.sanity_checking:
-            share = self._per_s * self._flop_per_token / self._flop_per_s
-            pl_module.log("tokens_per_second", self._per_s * trainer.world_size, sync_dist=True)
-            pl_module.log("mfu", share, sync_dist=True)
+            flop_per_s = self._per_s / trainer.world_size * self._flop_per_token  # of this device
+            pl_module.log("tokens_per_second", self._per_s, sync_dist=True)
+            pl_module.log("mfu", flop_per_s / self._flop_per_s, sync_dist=True)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock anew."""
+        """Restarts timing."""
         self._restart()
 
     def _restart(self) -> None:
@@ -77,8 +77,13 @@ def flop_per_token(network: LanguageModel) -> int:
     return 6 * multiplied + 12 * shape.n_layer * shape.n_embd * shape.block_size
 
 
+def tokens_in(batch: tuple[Tensor, Tensor], trainer: L.Trainer) -> int:
+    """Returns how many characters all devices together train on in a batch."""
+    return batch[0].numel() * trainer.world_size
+
+
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second in square matrix products, the best of growing ones until one takes long enough."""
+    """Measures the FLOP/s of square matrix products: the best of growing sizes, up to one that takes LONG_ENOUGH_S."""
     best = 0.0
     for size in PRODUCT_SIZES:
         factor = torch.ones(size, size, device=device, dtype=dtype)
@@ -91,5 +96,5 @@ def product_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 def _product_s(factor: Tensor) -> float:
     start_s = time.perf_counter()
-    (factor @ factor)[0, 0].item()  # which waits for an accelerator
+    (factor @ factor)[0, 0].item()  # waits for an accelerator
     return time.perf_counter() - start_s

@@ -1,4 +1,4 @@
-"""metrics.csv: the figures of a run, row by row, through stops and resumptions as if there had been none."""
+"""metrics.csv: the figures of a run, the same for a resumed run as for one that was never stopped."""
 
 import csv
 import logging
@@ -21,18 +21,14 @@ ROWS_IN_MEMORY = 100
 
 
 class History(Logger):
-    """Writes metrics.csv, and with it says which directory is the run's.
+    """Writes metrics.csv, and owns the run's directory.
 
-    Lightning's CSVLogger deletes what it finds in a directory, and numbers its directories so that two runs that
-    start at once share one.
+    Lightning's CSVLogger deletes existing files, and gives two runs that start at the same time the same directory.
 
     Args:
-        root: A new run gets a directory below it when it starts.
-        run: The directory of the run that continues; None for a new run.
-        branches: Whether it continues in a directory of its own, and leaves that of `run` as it is.
-
-    Raises:
-        ConfigError: When the run starts, if another process is training it.
+        root: Where a new run gets its directory.
+        run: The directory of the run that is resumed; None for a new run.
+        branches: Whether it is resumed in a new directory, and that of `run` is not changed.
     """
 
     def __init__(self, root: Path, run: Path | None = None, branches: bool = False) -> None:
@@ -48,30 +44,37 @@ class History(Logger):
 
     @property
     def name(self) -> str:
-        """Nothing: `save_dir` is the run's directory already."""
+        """Empty, because `save_dir` is the run's directory."""
         return ""
 
     @property
     def version(self) -> str:
-        """Nothing, likewise."""
+        """Empty, because `save_dir` is the run's directory."""
         return ""
 
     @property
     def save_dir(self) -> str:
-        """The run's directory; the first process claims it when it first asks, and tells the others."""
-        if self._lock is None and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            self._run = self._run or claim_directory(self._root)
-            self._lock = lock_directory(self._run)
+        """The run's directory, once it is claimed; on other devices than the first the directory of all runs."""
         return str(self._run or self._root)
+
+    @rank_zero_only
+    def claim(self) -> None:
+        """Makes the directory of a new run, and locks it.
+
+        Raises:
+            ConfigError: If another process is training the run.
+        """
+        self._run = self._run or claim_directory(self._root)
+        self._lock = lock_directory(self._run)
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of metrics.csv."""
         return Path(self.save_dir, "metrics.csv")
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: config.yaml and the checkpoints have them."""
+        """Does nothing: config.yaml and the checkpoints contain them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
@@ -84,7 +87,7 @@ class History(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes the rows that are in memory; new names in them rewrite the file."""
+        """Appends the rows in memory to the file, or rewrites it if they have new columns."""
         if not self._pending:
             return
         columns = sorted(set(self.columns).union(*self._pending))
@@ -95,12 +98,12 @@ class History(Logger):
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, columns).writerows(self._pending)
                 file.flush()
-                os.fsync(file.fileno())  # a checkpoint that counts these rows must not outlive them
+                os.fsync(file.fileno())  # these rows must be on disk before a checkpoint counts them
         self._pending = []
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Writes the rest. After a failure only if it can: the failure is what must be heard of."""
+        """Writes the rest; after a failure, errors in writing are ignored so that the failure is reported."""
         try:
             self.save()
         except OSError:
@@ -108,12 +111,12 @@ class History(Logger):
                 raise
 
     @rank_zero_only
-    def go_on_from(self, rows: int, columns: list[str]) -> None:
-        """Begins with the rows that the run had logged before a checkpoint, without later ones.
+    def continue_after(self, rows: int, columns: list[str]) -> None:
+        """Keeps the rows that were logged before a checkpoint, and drops later ones.
 
         Args:
-            rows: How many there were.
-            columns: Of which columns; empty if the checkpoint does not say.
+            rows: Number of rows before the checkpoint.
+            columns: Their columns; empty if the checkpoint does not contain them.
         """
         if self._before is None:
             return
@@ -130,14 +133,14 @@ class History(Logger):
 
     @rank_zero_only
     def close(self) -> None:
-        """Leaves the run's directory to others, or takes it away if the run never came to write into it."""
+        """Releases the run's directory, and removes it if nothing was written into it."""
         if self._run is not None and self._lock is not None:
             self._lock.release()
             release_directory(self._run)
 
 
 def _is_intact(found: list[str], columns: list[str]) -> bool:
-    """Whether a header has the columns that it must have; where those are unknown, whether it is text with a step."""
+    """Returns whether a header has the expected columns or, if those are unknown, is text with a `step`."""
     if columns:
         return set(columns) <= set(found)
     return "step" in found and not any("\udc80" <= character <= "\udcff" for character in "".join(found))

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from chargpt_lightning.models.attention import Past
 from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
 
+SHAPE = ("block_size", "n_layer", "n_head", "n_embd", "bias")  # fields of GPTConfig that a checkpoint must contain
+
 
 @dataclass(frozen=True)
 class GPTConfig:

@@ -1,4 +1,4 @@
-"""What a command takes over from a checkpoint, and how what the user asks for now stands to it."""
+"""The checkpoint that a command starts from, and the settings that come with it."""
 
 import json
 import logging
@@ -17,15 +17,17 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from chargpt_lightning.checkpoints.convert import file_to_restore, read_as_ours
 from chargpt_lightning.checkpoints.io import CheckpointFacts, facts_of, load_safely, read_checkpoint
+from chargpt_lightning.models.base import SHAPE
+from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.validation import listed
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.run_dir import CHECKPOINTS, from_here, is_run, newest_checkpoint
 
 log = logging.getLogger(__name__)
 
-SHAPE = ("architecture", "block_size", "n_layer", "n_head", "n_embd", "bias")  # the weights are of these
-REQUEUED = r"hpc_ckpt_(\d+)\.ckpt"  # how Lightning calls the checkpoint that it makes on SLURM's signal
-IDS = ("id", "version", "run_id", "experiment_key")  # by which W&B, TensorBoard, MLflow and Comet know a run
+FIXED = ("architecture", *SHAPE)  # hyperparameters that the weights depend on
+REQUEUED = r"hpc_ckpt_(\d+)\.ckpt"  # Lightning's name of the checkpoint that it saves on SLURM's signal
+IDS = ("id", "version", "run_id", "experiment_key")  # that identify a run to W&B, TensorBoard, MLflow and Comet
 LINKED = ("alphabet", "seed")  # hyperparameters that come from the data and from seed_everything
 
 
@@ -34,12 +36,12 @@ class Origin:
     """The checkpoint that a command starts from.
 
     Args:
-        path: Where it lies.
+        path: Its file or folder.
         translated: Its content in this package's format, if another program made it; otherwise None.
-        facts: What it says of itself.
-        run: Directory of the run that continues; None for `validate` and `predict`, and if the file is in no run.
+        facts: What it contains about itself.
+        run: Directory of the run that is resumed; None for `validate` and `predict`, and if the file is in no run.
         last_step: Step of that run's last.ckpt if it is later than the checkpoint's, so that `fit` branches off
-            into a new directory; None if it continues in `run` itself.
+            into a new directory; None if it resumes in `run`.
     """
 
     path: Path
@@ -50,16 +52,16 @@ class Origin:
 
     @property
     def branches(self) -> bool:
-        """Whether the run continues in a directory of its own, and leaves the old one as it is."""
+        """Whether the run resumes in a new directory, and does not change the old one."""
         return self.last_step is not None
 
     @property
     def step(self) -> int:
-        """The update that `fit` starts at: the first, where nothing but weights is there."""
+        """The update that `fit` starts at: the first, if the checkpoint contains only weights."""
         return self.facts.global_step if self.facts.resumable else 0
 
     def content(self) -> dict[str, Any]:
-        """The checkpoint in this package's format.
+        """Returns the checkpoint in this package's format.
 
         Raises:
             ConfigError: If it can no longer be read.
@@ -68,7 +70,7 @@ class Origin:
 
     @contextmanager
     def file(self, trainer: L.Trainer) -> Iterator[Path]:
-        """The checkpoint as a file in this package's format, for a trainer to restore in the context."""
+        """Yields the checkpoint as a file in this package's format, for a trainer to restore in the context."""
         if self.translated is None:
             yield self.path
         else:
@@ -76,30 +78,30 @@ class Origin:
                 yield path
 
     def announcement(self) -> str:
-        """A line on where a resumed run continues."""
+        """Returns a line that says where a run resumes."""
         if self.branches:
             return (
                 f"branching off {self.run} at step {self.step}, in a new directory; "
-                f"{self.run} stays as it is, up to step {self.last_step}"
+                f"{self.run} is not changed and ends at step {self.last_step}"
             )
         return f"resuming {self.run or 'in a new directory'} at step {self.step}"
 
     def settings(self) -> str:
-        """What stands beneath the user's own settings, as a flag: the whole run's, or the checkpoint's own."""
+        """Returns the run's settings, or else the checkpoint's, as a flag; the user's own settings override them."""
         if self.run is not None:
             return f"--config={self.run / 'config.yaml'}"
         model = {name: value for name, value in self.facts.hparams.items() if name not in LINKED}
         data = {"text": self.facts.text, "sha256": self.facts.sha256}
         settings = json.dumps({"model": model, "data": data}, ensure_ascii=False)
-        return "--config=" + settings.encode("ascii", "backslashreplace").decode()  # YAML's escapes, not JSON's
+        return "--config=" + settings.encode("ascii", "backslashreplace").decode()  # valid in YAML, though not in JSON
 
     def complete(self, config: Namespace) -> None:
-        """Sets what only the checkpoint knows.
+        """Fills in the settings that only the checkpoint contains.
 
         Raises:
-            ConfigError: If the user asks for a network that its weights do not fit.
+            ConfigError: If the user asks for another network.
         """
-        fixed = (*SHAPE, "optimizer") if self.facts.resumable else SHAPE
+        fixed = (*FIXED, "optimizer") if self.facts.resumable else FIXED
         asked = {f"model.{name}": config.model[name] for name in fixed} | {"data.alphabet": config.data.alphabet}
         for name, value in asked.items():
             has = self.facts.hparams[name.split(".")[1]]
@@ -116,15 +118,15 @@ class Origin:
             self._forget_ids(config.trainer)
 
     def _move_root(self, trainer: Namespace) -> None:
-        """The run goes on where it lies, aloud if the settings say another place."""
+        """Resumes the run where it is, and prints a message if the settings name another directory."""
         assert self.run is not None
-        lies, said = self.run.parent.absolute(), Path(trainer.default_root_dir).absolute()
-        if said not in (lies, *lies.parents):
-            log.info("trainer.default_root_dir (%s) gives way: the run lies in %s", said, self.run.parent)
+        root, asked = self.run.parent.absolute(), Path(trainer.default_root_dir).absolute()
+        if asked not in (root, *root.parents):
+            log.info("trainer.default_root_dir (%s) is ignored: the run is in %s", asked, self.run.parent)
         trainer.default_root_dir = str(self.run.parent)
 
     def _forget_ids(self, trainer: Namespace) -> None:
-        """A branch is a new run to other loggers too: it does not reuse the names that they know the old run by."""
+        """Makes a branch a new run to other loggers too, by dropping the old run's ids."""
         assert self.run is not None
         before = yaml.safe_load((self.run / "config.yaml").read_text(encoding="utf-8")).get("trainer", {})
         old = [logger.get("init_args") or {} for logger in listed(before.get("logger")) if isinstance(logger, dict)]
@@ -136,12 +138,12 @@ class Origin:
 
 
 def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text: str | list[str]) -> Origin | None:
-    """Looks up what `--ckpt_path` names, or what a command has that names none.
+    """Looks up the checkpoint that `--ckpt_path` names, or the default of a subcommand.
 
     Args:
-        subcommand: `fit` starts anew without a checkpoint, the others take the best.
+        subcommand: By default `fit` starts without a checkpoint, and the others use the best.
         ckpt_path: A checkpoint of any program, or "best" or "last" of the newest run below `root`.
-        root: Where runs lie.
+        root: Directory of runs.
         text: The user's `data.text`.
 
     Raises:
@@ -157,13 +159,13 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
     run = _run_of(path, facts) if subcommand == "fit" else None
     if run is not None and not facts.resumable:
         raise ConfigError(
-            f"ckpt_path ({path}) must hold the optimizer's state for {run} to go on, but holds only weights"
+            f"ckpt_path ({path}) must contain the optimizer's state to resume {run}, but contains only weights"
         )
     return Origin(path, checkpoint if is_translated else None, facts, run, _later_step(path, facts.global_step, run))
 
 
 def _later_step(checkpoint: Path, step: int, run: Path | None) -> int | None:
-    """The step of a run's last.ckpt, if it is later than that of the checkpoint from which the run is to continue.
+    """Returns the step of a run's last.ckpt, if it is later than that of the checkpoint from which the run resumes.
 
     Raises:
         ConfigError: If last.ckpt cannot be read.
@@ -173,12 +175,12 @@ def _later_step(checkpoint: Path, step: int, run: Path | None) -> int | None:
     try:
         last_step = read_checkpoint(last).global_step
     except ConfigError as error:
-        raise ConfigError(f"{error}; to continue from {checkpoint} without it, move it away") from error
+        raise ConfigError(f"{error}; to resume from {checkpoint} without it, move it away") from error
     return last_step if last_step > step else None
 
 
 def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
-    """The run that a checkpoint lies in, or beside if SLURM's signal made it."""
+    """Returns the directory of a checkpoint's run: around it or, if saved on SLURM's signal, beside it."""
     directory = checkpoint.absolute().parent
     beside = re.fullmatch(REQUEUED, checkpoint.name)
     run = directory.parent if directory.name == CHECKPOINTS else directory / facts.run if beside else None
@@ -186,7 +188,7 @@ def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
 
 
 def _requeued_checkpoint(root: Path) -> Path | None:
-    """Under SLURM the checkpoint that Lightning made when the job was requeued, or a later one of that run."""
+    """Returns the checkpoint that Lightning saved when SLURM requeued the job, or a later one of that run."""
     names = (re.fullmatch(REQUEUED, path.name) for path in root.glob("hpc_ckpt_*"))
     numbers = [int(match[1]) for match in names if match]
     if not numbers or not SLURMEnvironment.detect():
@@ -198,11 +200,11 @@ def _requeued_checkpoint(root: Path) -> Path | None:
 
 
 def changes(before: Namespace, now: Namespace) -> Iterator[str]:
-    """A line for each setting of a run that is not what it was."""
+    """Yields a line for each setting of a run that has changed."""
     was, is_now = _settings(before), _settings(now)
-    if is_now["data.sha256"] == was["data.sha256"]:  # the same text, by whatever name
+    if is_now["data.sha256"] == was["data.sha256"]:  # the same text under another name
         del is_now["data.text"]
-    del is_now["data.alphabet"], is_now["trainer.default_root_dir"]  # which cannot change
+    del is_now["data.alphabet"], is_now["trainer.default_root_dir"]  # cannot change
     for name, value in is_now.items():
         if value != was[name]:
             moved = ", so the schedule ends elsewhere" if name == "model.lr_decay_iters" else ""
@@ -213,3 +215,21 @@ def _settings(config: Namespace) -> dict[str, Any]:
     groups = {group: vars(config[group]) for group in ("trainer", "model", "data")}
     settings = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
     return {"seed_everything": config.seed_everything, **settings}
+
+
+def load_weights(model: CharGPT, origin: Origin) -> None:
+    """Loads the weights of a checkpoint that contains no optimizer state into the network of a new run."""
+    log.info("starting at step 0 with the weights of %s, which contains no optimizer state", origin.path)
+    _warn_of_one_dropout(origin, model.gpt.config.dropout)
+    checkpoint = origin.content()
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
+
+
+def _warn_of_one_dropout(origin: Origin, dropout: float) -> None:
+    """Names the dropouts of a Hugging Face folder if they differ."""
+    dropouts = origin.facts.dropouts
+    if len(set(dropouts.values())) > 1:
+        found = ", ".join(f"{name} {ratio:g}" for name, ratio in dropouts.items())
+        message = "dropout: %s has %s, but this network has a single dropout, %s (--model.dropout)"
+        log.warning(message, origin.path, found, dropout)

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as a run has it: what is always there, what is refused, who holds the run's directory."""
+"""What a run adds to Lightning's Trainer: loggers, callbacks and plugins, and its directory."""
 
 import logging
 import signal
@@ -17,7 +17,7 @@ from chargpt_lightning.callbacks.evaluation import EvaluateAtBothEnds, Report
 from chargpt_lightning.callbacks.graceful_stop import StopSafely
 from chargpt_lightning.callbacks.model_checkpoint import BestAndLast, HistoryInCheckpoints, last_checkpoint
 from chargpt_lightning.callbacks.progress_bar import StepBar
-from chargpt_lightning.callbacks.samples import Samples, takes_text
+from chargpt_lightning.callbacks.samples import Samples, accepts_text
 from chargpt_lightning.callbacks.throughput import Speed
 from chargpt_lightning.checkpoints.io import WholeFileIO
 from chargpt_lightning.loggers.csv_logger import History
@@ -34,18 +34,18 @@ log = logging.getLogger(__name__)
 
 
 def settings_of_a_run(trainer: Any, origin: Origin | None, sampling: SampleConfig) -> dict[str, Any]:
-    """The user's loggers, callbacks and plugins, and ours beside them.
+    """Returns the loggers, callbacks and plugins of a run: the user's and those of every run.
 
     Args:
         trainer: The Trainer's arguments as the user gave them.
-        origin: The checkpoint that it starts from; None for a new run.
-        sampling: How samples are drawn for loggers that take text.
+        origin: The checkpoint that the run starts from; None for a new run.
+        sampling: How samples are drawn for loggers that accept text.
 
     Raises:
-        ConfigError: If there is to be no logger.
+        ConfigError: If loggers are turned off.
     """
     loggers = _loggers(trainer, origin)
-    samples = [Samples(sampling)] if any(map(takes_text, loggers)) else []
+    samples = [Samples(sampling)] if any(map(accepts_text, loggers)) else []
     return {
         "logger": loggers,
         "callbacks": [*_callbacks(trainer, origin), *samples],
@@ -55,15 +55,15 @@ def settings_of_a_run(trainer: Any, origin: Origin | None, sampling: SampleConfi
 
 
 def _loggers(trainer: Any, origin: Origin | None) -> list[Logger]:
-    """A metrics.csv always, other loggers beside it."""
+    """metrics.csv, and the loggers that the user asks for."""
     if trainer.logger is False:
-        raise ConfigError("trainer.logger (False) must not be off, because a run's directory is the logger's")
+        raise ConfigError("trainer.logger (False) must not be turned off, because metrics.csv is part of every run")
     run, branches = (origin.run, origin.branches) if origin else (None, False)
     return [History(Path(trainer.default_root_dir), run, branches), *other_loggers(trainer)]
 
 
 def _callbacks(trainer: Any, origin: Origin | None) -> list[L.Callback]:
-    """The user's, then those that every run has unless it is switched off."""
+    """The user's callbacks, then those of every run."""
     callbacks = listed(trainer.callbacks)
     if trainer.enable_progress_bar is not False:
         callbacks.append(StepBar())
@@ -76,12 +76,12 @@ def _callbacks(trainer: Any, origin: Origin | None) -> list[L.Callback]:
 
 
 def count_devices(trainer: Namespace) -> int:
-    """How many devices a Trainer with these arguments trains on, over all nodes.
+    """Returns how many devices a Trainer with these arguments trains on, over all nodes.
 
-    Only a Trainer knows: `auto`, torchrun and SLURM take the number from the machine.
+    It makes a Trainer to find out, because `auto`, torchrun and SLURM depend on the machine.
 
     Raises:
-        ConfigError: If there is no such Trainer.
+        ConfigError: If there cannot be such a Trainer.
     """
     asked = {name: trainer[name] for name in ("accelerator", "strategy", "devices", "num_nodes", "plugins")}
     nothing = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
@@ -93,7 +93,7 @@ def count_devices(trainer: Namespace) -> int:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Makes a ConfigError of what Lightning says of an unknown accelerator or strategy, or of devices below 1."""
+    """Turns Lightning's errors about accelerators, strategies and numbers of devices into ConfigErrors."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -102,35 +102,37 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def run_held(trainer: L.Trainer, step: int) -> Iterator[None]:
-    """Holds the run's directory while it is trained; if this device fails, so do the others.
+    """Locks the run's directory in the context, and stops the other devices if this one fails.
 
     Args:
-        trainer: As `settings_of_a_run` had it made.
-        step: The update that it starts at.
+        trainer: Made with `settings_of_a_run`.
+        step: The update that training starts at.
 
     Raises:
-        ConfigError: If a figure is no longer finite; it names the last good checkpoint.
+        ConfigError: If another process is training the run, or if a figure becomes infinite or not a number; the error
+            names the last good checkpoint.
     """
-    history = trainer.logger if isinstance(trainer.logger, History) else None  # a dry run has none
+    history = trainer.logger if isinstance(trainer.logger, History) else None  # None in a dry run
     try:
         if history is not None:
+            history.claim()
             log.info("run: %s", history.save_dir)
-            _lead(trainer.loggers, Path(history.save_dir), step)
+            _follow_run(trainer.loggers, Path(history.save_dir), step)
         yield
     except FloatingPointError as error:
         if not trainer.is_global_zero:
-            raise Stopped(1) from error  # the first device says it
+            raise Stopped(1) from error  # the first device prints it
         raise ConfigError(f"{error}; the last good checkpoint: {last_checkpoint(trainer)}") from error
     except BaseException:
         if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has one way only
+            trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has no SIGKILL
         raise
     finally:
         if history is not None:
             history.close()
 
 
-def _lead(loggers: list[Logger], run: Path, step: int) -> None:
+def _follow_run(loggers: list[Logger], run: Path, step: int) -> None:
     for logger in loggers:
         if isinstance(logger, (TensorBoard, Wandb)):
             logger.follow(run, step)

@@ -96,9 +96,9 @@ def test_strange_rows_are_kept_and_counted(history, row):
     before, after = [b"0.1,8,3,\r\n"] * 2, [b"0.1,9,3,\r\n"] * 2
     CSV.write_bytes(b"".join([b"lr,step,train/loss,val/loss\r\n", *before, STRANGE[row], *after]))
     many = row == len(STRANGE) - 1  # cut in pieces, which are rows of their own
-    history.go_on_from(100, COLUMNS)
+    history.continue_after(100, COLUMNS)
     assert (history.rows >= 5) if many else (history.rows == 5)
-    history.go_on_from(3, COLUMNS)
+    history.continue_after(3, COLUMNS)
     content = CSV.read_bytes()
     assert history.rows == 3
     assert content.startswith(b"".join([b"lr,step,train/loss,val/loss\r\n", *before, STRANGE[row][:1000]]))
@@ -110,7 +110,7 @@ def test_strange_rows_are_kept_and_counted(history, row):
 
 def test_a_last_row_without_its_line_end_gets_one(history):
     CSV.write_bytes(b"step,val/loss\r\n0,3\r\n1,2")
-    history.go_on_from(2, [])
+    history.continue_after(2, [])
     history.log_metrics({"val/loss": 1.0}, step=2)
     history.save()
     assert CSV.read_bytes() == b"step,val/loss\r\n0,3\r\n1,2\r\n2,1.0\r\n"
@@ -118,7 +118,7 @@ def test_a_last_row_without_its_line_end_gets_one(history):
 
 def test_a_column_that_came_after_the_checkpoint_goes(history):
     CSV.write_bytes(b"late,step,val/loss\r\n,0,3\r\n7,1,2\r\n")
-    history.go_on_from(1, ["step", "val/loss"])
+    history.continue_after(1, ["step", "val/loss"])
     assert CSV.read_bytes() == b"step,val/loss\r\n0,3\r\n"
 
 
@@ -126,14 +126,14 @@ def test_a_write_that_fails_leaves_the_old_file(history, monkeypatch):
     CSV.write_bytes(content := b"step,val/loss\r\n0,3\r\n1,2\r\n")
     monkeypatch.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
-        history.go_on_from(1, ["step", "val/loss"])
+        history.continue_after(1, ["step", "val/loss"])
     assert CSV.read_bytes() == content
     assert sorted(path.name for path in RUN.iterdir()) == [".lock", "metrics.csv"]
 
 
 def test_resuming_takes_no_memory_for_the_rows(history):
     long_file(50_000)
-    assert peak_mb(lambda: history.go_on_from(50_000, COLUMNS)) < 2
+    assert peak_mb(lambda: history.continue_after(50_000, COLUMNS)) < 2
     assert history.rows == 50_000
     history.log_metrics({"late": 5.0}, step=1)
     assert peak_mb(history.save) < 2

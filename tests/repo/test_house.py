@@ -15,7 +15,8 @@ FLOORS = (  # from the ground up; a room imports only rooms on lower floors
     {"models", "optim", "vocab"},
     {"data", "sampling"},
     {"checkpoints", "datamodule", "loggers"},
-    {"callbacks", "module"},
+    {"module"},
+    {"callbacks"},
     {"trainer"},
     {"cli"},
 )

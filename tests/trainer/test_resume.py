@@ -310,7 +310,7 @@ def test_a_saved_config_pins_its_text(run, tiny_run):
     assert "must have the SHA-256" in refused(run, "fit", "--config", str(tiny_run / "config.yaml"))
 
 
-def test_the_newest_run_is_meant_even_if_it_has_nothing_to_go_on_from(run, tiny_run):
+def test_the_newest_run_is_meant_even_if_it_has_nothing_to_continue_after(run, tiny_run):
     run(*TINY, "--trainer.enable_checkpointing", "false")
     for args in (["fit", "--ckpt_path", "last"], ["predict"]):
         message = refused(run, *args)
