@@ -23,10 +23,11 @@ from chargpt_lightning.module import CharGPT
 from chargpt_lightning.sampling import SampleConfig
 from chargpt_lightning.trainer.resume import Origin, changes, find_origin, load_weights
 from chargpt_lightning.trainer.setup import count_devices, one_line_errors, run_held, settings_of_a_run
-from chargpt_lightning.trainer.validation import (, with_accumulation
+from chargpt_lightning.trainer.validation import (
     require_callbacks_that_work,
     require_sound,
     settle_callbacks,
+    with_accumulation,
 )
 from chargpt_lightning.utils.console import called_as
 from chargpt_lightning.utils.errors import ConfigError
@@ -108,18 +109,18 @@ class CharCLI(LightningCLI):
         first = parser.parse_args(running)
         asked = first[first.subcommand]
         require_callbacks_that_work(asked.trainer.callbacks)
-        self.origin = None
+        self.origin, defaults = None, []
         if asked.ckpt_path or running == args:
             root = Path(asked.trainer.default_root_dir)
             self.origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
-        defaults = [] if self.origin is None else [self.origin.settings()]
         if self.origin is not None:
             self._distrust(self.origin, named=texts_in(parser.dump(first)))
+            defaults = [self.origin.settings()]
         if first.subcommand == "fit":
             defaults += self._settings_of_the_training(asked.trainer, counts)
             args = _with_counts(parser, args, running, defaults, counts)
-        again = defaults or running != args
-        self.config = parser.parse_args([*args[:1], *defaults, *args[1:]]) if again else first
+        is_parsed = running == args and not defaults
+        self.config = first if is_parsed else parser.parse_args([*args[:1], *defaults, *args[1:]])
         self._complete(self.config[self.config.subcommand])
 
     def _distrust(self, origin: Origin, named: set[str]) -> None:
@@ -223,12 +224,11 @@ class CharCLI(LightningCLI):
             (figures,) = self.trainer.validate(
                 model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
             )
-        if not self.trainer.is_global_zero:
-            return
-        print(f"loss: {figures['val/loss']:.6f}")
-        print(f"bits_per_character: {figures['val/loss'] / math.log(2):.6f}")
-        print(f"perplexity: {figures['val/perplexity']:.6f}")
-        print(f"characters: {figures['val/characters']:.0f}")
+        if self.trainer.is_global_zero:
+            print(f"loss: {figures['val/loss']:.6f}")
+            print(f"bits_per_character: {figures['val/loss'] / math.log(2):.6f}")
+            print(f"perplexity: {figures['val/perplexity']:.6f}")
+            print(f"characters: {figures['val/characters']:.0f}")
 
     def predict(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Writes samples to stdout, and refuses a network that has never been trained."""

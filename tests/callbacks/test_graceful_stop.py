@@ -13,7 +13,7 @@ from support.platforms import posix
 from chargpt_lightning import GPT, CharGPT
 
 LONG = [*TINY, "--trainer.max_steps", "100000", "--trainer.val_check_interval", "100000"]
-RESUME = "resume: python -m chargpt_lightning fit --ckpt_path runs/version_0/checkpoints/last.ckpt"
+RESUME = "resume: chargpt fit --ckpt_path runs/version_0/checkpoints/last.ckpt"
 
 
 def saved_step(name: str = "last") -> int:
@@ -110,7 +110,7 @@ def test_max_time_saves_and_a_longer_one_goes_on_as_if_there_had_been_none(run):
     assert saved_step() == step
     spent = run("fit", "--ckpt_path", "last")
     assert spent.code == 1
-    assert spent.err.endswith("error: trainer.max_time must be longer than what the run has taken so far, to go on\n")
+    assert spent.err.endswith("error: trainer.max_time must be longer than the run has taken so far, to resume it\n")
     more = ["--trainer.max_steps", str(step + 3)]
     assert run("fit", "--ckpt_path", "last", "--trainer.max_time", "00:01:00:00", *more).code == 0
     assert run(*LONG, *more).code == 0

@@ -296,7 +296,7 @@ def test_without_an_optimizer_that_fits_only_the_weights_are_taken(run):
     path = lay_out(content)
     result = run("fit", "--ckpt_path", str(path), "--trainer.max_steps", "2", "--model.optimizer", "muon")
     assert result.code == 0, result.err
-    assert f"starting at step 0 with the weights of {path.as_posix()}, which holds no optimizer's state" in result.err
+    assert f"starting at step 0 with the weights of {path.as_posix()}, which contains no optimizer state" in result.err
     assert rows(Path("runs/version_0"))[0]["step"] == "0"
 
 

@@ -108,7 +108,7 @@ def test_the_summary_says_how_to_sample(run):
     best = "runs/version_0/checkpoints/best.ckpt"
     assert re.search(r"^5 steps in \d+\.\d s, [\d,]+ tokens/s$", result.err, re.MULTILINE)
     assert re.search(rf"^best val loss \d\.\d{{4}} at step \d: {best}$", result.err, re.MULTILINE)
-    (command,) = re.findall(r"^sample from it: python -m chargpt_lightning (.*)$", result.err, re.MULTILINE)
+    (command,) = re.findall(r"^sample from it: chargpt (.*)$", result.err, re.MULTILINE)
     sampled = run(*command.split(), "--sample.num_samples", "1")
     assert sampled.code == 0
     assert len(sampled.out) == 502

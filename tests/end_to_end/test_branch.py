@@ -47,7 +47,9 @@ def test_a_branch_is_the_run_that_was_never_stopped_and_the_old_one_is_left_alon
     shutil.copy(OLD / "checkpoints/4.ckpt", OLD / place) if "hpc" in place else None
     result = run("fit", "--ckpt_path", str(OLD / place))
     assert result.code == 0
-    line = "branching off runs/version_0 at step 4, in a new directory; runs/version_0 stays as it is, up to step 8"
+    line = (
+        "branching off runs/version_0 at step 4, in a new directory; runs/version_0 is not changed and ends at step 8"
+    )
     assert line in result.err.splitlines()
     assert "run: runs/version_1" in result.err.splitlines()
     assert "changed: " not in result.err

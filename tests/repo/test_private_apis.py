@@ -52,7 +52,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from chargpt_lightning.__main__ import main
-from chargpt_lightning.trainer.validation import LIGHTNINGS, UNSET
+from chargpt_lightning.trainer.validation import LIGHTNING_CALLBACKS, UNSET
 
 PACKAGE = ROOT / "chargpt_lightning"
 
@@ -449,7 +449,7 @@ def test_early_stopping_says_why_it_stops():
 
 @pytest.mark.parametrize(("callback", "argument"), sorted({(row[0], row[1]) for row in UNSET}))
 def test_callbacks_have_the_arguments_that_are_checked(callback, argument):
-    module = import_module(LIGHTNINGS.removesuffix("."))
+    module = import_module(LIGHTNING_CALLBACKS.removesuffix("."))
     assert argument in inspect.signature(getattr(module, callback)).parameters
 
 

@@ -38,7 +38,7 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(run, interrupt, stop):
     interrupt(stop)
     stopped = run(*RUN)
     assert stopped.code == 130
-    (command,) = re.findall(r"^resume: python -m chargpt_lightning (.*)$", stopped.err, re.MULTILINE)
+    (command,) = re.findall(r"^resume: chargpt (.*)$", stopped.err, re.MULTILINE)
     assert run(*shlex.split(command)).code == 0
     assert_same_run(Path("runs/version_0"), Path("runs/version_1"))
 
@@ -158,7 +158,7 @@ def test_a_run_goes_on_from_any_directory_and_after_it_was_moved(run, interrupt,
     monkeypatch.chdir(tmp_path / "elsewhere")
     result = run("fit", "--ckpt_path", "../work/moved/checkpoints/last.ckpt", "--trainer.default_root_dir", "here")
     assert result.code == 0
-    assert re.search(r"^trainer.default_root_dir \(.*/here\) gives way: the run lies in ../work$", result.err, re.M)
+    assert re.search(r"^trainer.default_root_dir \(.*/here\) is ignored: the run is in ../work$", result.err, re.M)
     assert not re.search(r"^changed: ", result.err, re.MULTILINE)
     assert list(Path().iterdir()) == []
     assert_same_run(Path("../work/runs/version_0"), Path("../work/moved"))
@@ -207,7 +207,7 @@ def test_a_finished_run_says_so_and_is_left_alone(run, tiny_run):
     before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
     result = run("fit", "--ckpt_path", "last")
     assert result.code == 0
-    assert "finished: at step 5 of 5; a larger trainer.max_steps goes on" in result.err
+    assert "finished: at step 5 of 5; a larger trainer.max_steps continues it" in result.err
     assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
 
 
@@ -338,7 +338,7 @@ def test_weights_alone_can_be_sampled_from_and_begin_a_run_but_no_run_goes_on_fr
     assert run("predict", "--ckpt_path", "last", "--num_samples=1").code == 0
     path.rename("weights.ckpt")
     result = run(*TINY, "--ckpt_path", "weights.ckpt", "--trainer.max_steps", "6")
-    assert "starting at step 0 with the weights of weights.ckpt, which holds no optimizer's state" in result.err
+    assert "starting at step 0 with the weights of weights.ckpt, which contains no optimizer state" in result.err
     assert rows(Path("runs/version_1"))[0]["val/loss"] == rows(tiny_run)[-1]["val/loss"]
 
 

@@ -292,12 +292,12 @@ def test_callbacks_that_would_break_a_run_are_refused(run, name, flags):
         (
             "LearningRateFinder",
             {"attr_name": "min_lr"},
-            "LearningRateFinder.attr_name (min_lr) must not be given, because it is model.learning_rate that it finds",
+            "LearningRateFinder.attr_name (min_lr) must not be given, because it sets model.learning_rate",
         ),
         (
             "LearningRateFinder",
             {"update_attr": False},
-            "LearningRateFinder.update_attr (False) must not be given, because what it finds would not be used",
+            "LearningRateFinder.update_attr (False) must not be given, because the rate that it finds would not be used",
         ),
         ("ModelCheckpoint", {"monitor": "loss"}, "ModelCheckpoint.monitor (loss) must be one of val/loss, "),
         ("ModelCheckpoint", {"every_n_epochs": 2}, "ModelCheckpoint.every_n_epochs (2) must not be given, because"),
@@ -334,14 +334,14 @@ def test_averages_of_a_sharded_network_are_refused(run):
 def test_two_numbers_of_batches_to_accumulate_are_refused(run):
     tool = from_docs("GradientAccumulationScheduler")
     message = refused(run, *TINY, "--trainer.accumulate_grad_batches", "3", *tool)
-    assert message == "trainer.accumulate_grad_batches (3) must be 4, as the scheduler says, or not be given"
+    assert message == "trainer.accumulate_grad_batches (3) must be 4, as in the scheduler, or not be given"
 
 
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
-        ("0.1", "trainer.overfit_batches (0.1) must be a number of batches, because they never end"),
-        ("1.0", "trainer.overfit_batches (1.0) must be a number of batches, because they never end"),
+        ("0.1", "trainer.overfit_batches (0.1) must be a number of batches, because training windows never end"),
+        ("1.0", "trainer.overfit_batches (1.0) must be a number of batches, because training windows never end"),
         ("-1", "trainer.overfit_batches (-1) must be a multiple of accumulate_grad_batches (2)"),
         ("3", "trainer.overfit_batches (3) must be a multiple of accumulate_grad_batches (2)"),
     ],

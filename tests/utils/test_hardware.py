@@ -46,7 +46,7 @@ def test_a_gpu_trains_in_bf16_where_it_has_it(monkeypatch, supported, precision)
 def test_the_choice_is_said_and_kept_with_the_run(run, cpu_with):
     cpu_with("avx512_bf16")
     said = run(*UNSAID).err
-    assert "precision: bf16-mixed is the fastest here; --trainer.precision takes another\n" in said
+    assert "precision: bf16-mixed is the fastest here; --trainer.precision overrides it\n" in said
     config = yaml.safe_load(Path("runs/version_0/config.yaml").read_bytes())
     assert config["trainer"]["precision"] == "bf16-mixed"
     cpu_with()
