@@ -64,7 +64,8 @@ def test_the_readme_has_a_line_for_every_folder_and_file_at_the_top_of_the_packa
 
 def test_the_readme_and_the_house_name_the_same_five_files_first():
     readme, house = (
-        re.findall(r"`(\S+\.py)` \(", text.partition("Read these five first")[2]) for text in (README, DOCS["house.md"])
+        re.findall(r"`(\S+\.py)`\s\(", text.partition("Read these five first")[2])
+        for text in (README, DOCS["house.md"])
     )
     assert readme == house
     assert len(house) == 5
