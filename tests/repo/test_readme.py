@@ -1,4 +1,4 @@
-"""What the README and the docs say, tried."""
+"""The commands, the Python, the links and the maps in the README, CONTRIBUTING.md and the docs."""
 
 import re
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import wandb
+import yaml
 from support import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,14 +22,14 @@ SMALL = [
 
 
 def commands(text: str) -> list[str]:
-    """Those of ours in its blocks of bash."""
+    """The arguments of each command of this package in the text's bash blocks."""
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [shown[1] for line in lines if (shown := re.search(r"(?:-m chargpt_lightning|\bchargpt) (\w.*)", line))]
 
 
 def made_small(command: str) -> list[str]:
-    """Its arguments, for a network and a run that take no time, on a text that is to be had."""
+    """A command's arguments with a tiny network, a short run and a text that needs no download."""
     args = shlex.split(command, comments=True)
     if args[0] == "fit":
         args += SMALL if "--data.text" in args else [*SMALL, "--data.text", "verse.txt"]
@@ -41,9 +42,39 @@ def test_the_readme_shows_all_subcommands():
     assert "export" in {command.split()[0] for command in commands(DOCS["checkpoints.md"])}
 
 
-def test_the_readme_is_a_front_door_that_leads_to_all_docs():
+def test_the_readme_is_short_and_links_to_all_docs():
     assert README.count("\n") <= 300
     assert set(re.findall(r"\(docs/(\S+\.md)\)", README)) == DOCS.keys()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_to_files_work(name):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_the_readme_has_a_line_for_every_folder_and_file_at_the_top_of_the_package():
+    mapped = re.findall(r"^    (\w+(?:/|\.py)) {2,}\S", README, re.MULTILINE)
+    package = ROOT / "chargpt_lightning"
+    files = {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/*.py")}
+    assert sorted(mapped) == sorted(files | folders)
+
+
+def test_the_readme_and_the_house_name_the_same_five_files_first():
+    readme, house = (
+        re.findall(r"`(\S+\.py)`\s\(", text.partition("Read these five first")[2])
+        for text in (README, DOCS["house.md"])
+    )
+    assert readme == house
+    assert len(house) == 5
+
+
+def test_the_hooks_need_no_network():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]
+    assert {hook["language"] for hook in config["repos"][0]["hooks"]} == {"system"}
 
 
 @pytest.mark.parametrize("name", ["README.md", *DOCS])
@@ -53,19 +84,19 @@ def test_the_commands_work(run, name):
     Path("books").mkdir()
     for book in ("one", "two"):
         Path(f"books/{book}.txt").write_text(own_text, encoding="utf-8")
-    if name != "README.md":  # which begins with its own
+    if name != "README.md":  # its first command trains
         assert run("fit", *SMALL, "--data.text", "my.txt").code == 0
     for command in commands(README if name == "README.md" else DOCS[name]):
         args = made_small(command)
-        if "--trainer.devices" in args:  # starts processes, which must not be this one again
+        if "--trainer.devices" in args:  # its other processes run the command line again
             if sys.platform == "win32":
-                continue  # as test_devices.py says
+                continue  # torch cannot start several devices there
             command_line = [sys.executable, "-m", "chargpt_lightning", *args]
             assert subprocess.run(command_line, timeout=120, check=False).returncode == 0, command
             continue
         result = run(*args)
         assert result.code == 0, (command, result.err)
-    wandb.finish()  # which is the end of a process elsewhere
+    wandb.finish()  # outside the tests the end of the process does this
 
 
 def test_the_readmes_python_works(run, capfd):
