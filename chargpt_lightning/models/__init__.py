@@ -1,1 +1,1 @@
-"""The networks; torch only."""
+"""Neural networks, in plain torch."""
