@@ -156,6 +156,6 @@ def absolute(source: str) -> str:
     except UnicodeEncodeError as error:
         raise ConfigError(
             f"data.text ({path}) must be a UTF-8 path, because checkpoints store it; "
-            "if it is one, use a UTF-8 locale (LC_ALL=C.UTF-8)"
+            "if it is, set a UTF-8 locale, such as LC_ALL=C.UTF-8"
         ) from error
     return path

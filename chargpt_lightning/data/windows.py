@@ -61,7 +61,7 @@ def train_offsets(
 ) -> Iterator[np.ndarray]:
     """Yields a device's offsets in each training batch, from number `batch` on, without end.
 
-    If `repeated` is given, only that many different batches are drawn, which repeat.
+    If `repeated` is given, the first `repeated` batches of the run are repeated forever.
 
     Yields:
         Offsets (batch_size,).
@@ -93,10 +93,10 @@ def eval_offsets(
         Offsets (up to batch_size,).
     """
     size = batch_size * devices
-    number = windows if limit is None else min(limit * size, windows)
+    end = windows if limit is None else min(limit * size, windows)
     window = fixed_windows(seed, windows)
-    for first in range(batch * size, number, size):
-        yield window(np.arange(first, min(first + size, number))[rank::devices]) * block_size
+    for first in range(batch * size, end, size):
+        yield window(np.arange(first, min(first + size, end))[rank::devices]) * block_size
 
 
 class MappedIds:
@@ -122,7 +122,7 @@ class MappedIds:
     def cut(self, offsets: np.ndarray, length: int) -> Tensor:
         """Returns the windows that start at offsets (B,): ids (B, length), int64."""
         ids = np.frombuffer(self.mapping, self.dtype)[offsets[:, None] + np.arange(length)]
-        if sys.platform != "win32":  # has no madvise, and reclaims the pages itself
+        if sys.platform != "win32":  # Windows has no madvise, and reclaims pages itself
             self.mapping.madvise(mmap.MADV_DONTNEED)
         return torch.from_numpy(ids).long()
 
