@@ -102,7 +102,7 @@ def _read_unchanged(corpus: Corpus, raw_sha256: str) -> Iterator[OnRead]:
 
 
 def _find_or_make(path: Path, find: Callable[[], T | None], make: Callable[[], T]) -> T:
-    """Returns the cached value; if there is none, makes it while other processes that need it wait."""
+    """Returns the cached value; if missing or damaged, makes it while other processes that need it wait."""
     if (found := find()) is not None:
         return found
     directory = path.parent
@@ -113,7 +113,7 @@ def _find_or_make(path: Path, find: Callable[[], T | None], make: Callable[[], T
                 return found
             remove_parts(directory)
             if path.exists():
-                log.warning("cache: %s is damaged and will be made again", path)
+                log.warning("cache: %s is damaged and will be rebuilt", path)
             return make()
     except OSError as error:
         raise ConfigError(

@@ -135,7 +135,7 @@ def test_damage_that_keeps_the_length_is_noticed_and_is_one_line(run, suffix):
         gc.collect()  # Windows overwrites nothing that is mapped
         in_cache()[suffix].write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         said = run("validate").err
-        assert said.count("cache: ") == said.count(f"{suffix} is damaged and will be made again") == 1
+        assert said.count("cache: ") == said.count(f"{suffix} is damaged and will be rebuilt") == 1
         assert in_cache()[suffix].read_bytes() == whole
     assert "cache: " not in run("validate").err
 

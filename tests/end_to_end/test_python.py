@@ -51,7 +51,7 @@ def test_sample_drops_nothing_out_and_leaves_the_module_as_it_was():
             {"prompt": "xyz", "unknown": "skip"},
             r"prompt \('xyz'\) must contain at least one character of the vocabulary",
         ),
-        ({"temperature": -1}, r"temperature \(-1\) must be 0 or more"),
+        ({"temperature": -1}, r"temperature \(-1\) must be at least 0"),
         ({"max_new_tokens": 0}, r"max_new_tokens \(0\) must be at least 1"),
     ],
 )
