@@ -27,7 +27,7 @@ Build = Callable[..., Any]  # of a CharGPT with the modern network, to which set
 
 def learned_positions(build: Build) -> CharGPT:
     """GPT-2's embedding of positions instead of rotary ones."""
-    modern.rotated = lambda x, turns: x
+    modern.apply_rope = lambda x, cos_sin: x
     module = build()
     transformer = module.gpt.transformer
     transformer.wpe = nn.Embedding(module.gpt.config.block_size, module.gpt.config.n_embd)
@@ -58,7 +58,7 @@ def gelu(build: Build) -> CharGPT:
 
 def one_character_embedded(build: Build) -> CharGPT:
     """GPT-2's embedding of each character by itself."""
-    modern.WIDTH = 1
+    modern.EMBEDDING_WIDTH = 1
     return build()
 
 

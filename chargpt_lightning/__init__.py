@@ -1,6 +1,6 @@
 """nanoGPT's character-level GPT as a PyTorch Lightning package."""
 
-from chargpt_lightning.data import windows as windows  # settings of earlier versions name chargpt_lightning.windows
+from chargpt_lightning.data import windows as windows  # settings of earlier versions refer to chargpt_lightning.windows
 from chargpt_lightning.datamodule import CharDataModule
 from chargpt_lightning.models.base import GPTConfig
 from chargpt_lightning.models.gpt import GPT

@@ -1,4 +1,4 @@
-"""The text as batches: random windows to train on, fixed windows to evaluate on, a prompt to sample from."""
+"""CharDataModule: batches of random windows for training, of fixed windows for evaluation, and prompts."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from chargpt_lightning.data.cache import TextFacts, text_facts, text_ids
-from chargpt_lightning.data.corpus import Corpus, brief, load_corpus
+from chargpt_lightning.data.corpus import Corpus, load_corpus, short_name
 from chargpt_lightning.data.text_files import read_prompt
 from chargpt_lightning.data.windows import Batch, MappedIds, WindowBatches, cut_from_tensor, eval_offsets, train_offsets
 from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
@@ -22,37 +22,42 @@ from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
 log = logging.getLogger(__name__)
 
-TRAIN_SHARE = 0.9
-CARD_BYTES = 2**30  # of ids at most in an accelerator's memory; more are cut here, as they are needed
+TRAIN_FRACTION = 0.9
+MAX_DEVICE_BYTES = 2**30  # larger ids stay in their file, and each batch is copied to the accelerator
 
 
 class CharDataModule(L.LightningDataModule):
-    """Windows of a text.
+    """Batches of windows of a text.
 
-    The first nine tenths of the characters train and the rest validates; a folder of nanoGPT's has its own border.
-    Training never ends: each update draws its windows anew, from the seed and its own number, so that a resumed run
-    sees what it would have seen, and several devices share the very batches that one would get.
+    The first nine tenths of the characters are the training split and the rest is the validation split; a nanoGPT data
+    folder defines its own splits. Training batches never end. Each is drawn from the seed and its number, so that a
+    resumed run sees the same windows as an uninterrupted one, and several devices share the batches that a single one
+    would draw.
 
     Args:
-        text: Path to a UTF-8 text, a pattern of such (`books/*.txt`) or a list of both, whose files make one text; or
-            path to a folder of nanoGPT's with train.bin, val.bin and meta.pkl, or `tinyshakespeare` (nanoGPT's text,
-            downloaded once), or `plays` (nearly the same text, no network needed), or `auto`: the checkpoint's text
-            if there is one, else the first of the two that is to be had.
+        text: Path of a UTF-8 text file, a glob pattern (`books/*.txt`), or a list of both, whose files are combined
+            into one text; or a nanoGPT data folder with train.bin, val.bin and meta.pkl; or `tinyshakespeare`
+            (nanoGPT's text, downloaded once); or `plays` (nearly the same text, needs no network); or `auto`: the text
+            of the checkpoint if there is one, otherwise `tinyshakespeare` or `plays`, whichever is available first.
         batch_size: Windows per batch and device.
         block_size: Characters per window.
-        eval_iters: Batches of each split that an evaluation during `fit` takes; `validate` takes the whole split.
-        num_workers: Processes beside each device's own that cut windows; 0 is fastest unless the text is huge.
-        sha256: What the text's must be, as hexadecimal digits; null takes any text. `fit --ckpt_path` and `validate`
-            want the checkpoint's own.
-        alphabet: The vocabulary; null takes the characters of the text, or of the folder's meta.pkl.
-        prompt: What samples continue; `FILE:name` takes it from a file.
+        eval_iters: Batches of each split per evaluation during `fit`; `validate` uses the entire validation split.
+        num_workers: Processes per device that cut windows; 0 cuts them in the training process, which is fastest unless
+            the text is huge.
+        sha256: Required SHA-256 of the text, in hexadecimal; null accepts any text. With `fit --ckpt_path` and
+            `validate` the default is that of the checkpoint's text.
+        alphabet: All characters in the order of their ids; null uses the characters of the text, or those of the data
+            folder's meta.pkl.
+        prompt: Text that samples continue; `FILE:name` reads it from a file.
         num_samples: Number of samples that `predict` draws.
-        seed: Which windows are drawn.
-        unknown: Whether characters of the prompt that the alphabet has not are refused or skipped.
+        seed: Random seed of the training windows and of the order of evaluation windows.
+        unknown: Characters of the prompt that are not in the vocabulary: `refuse` stops with an error, `skip` leaves
+            them out with a warning.
 
     Raises:
-        ConfigError: If a count is below 1; when the text is first needed, if it cannot be had, has another SHA-256,
-            is shorter than a window in either split, or, like the prompt, has a character that the alphabet has not.
+        ConfigError: If a number is out of range. When the text is first needed: if it is not available, its SHA-256 is
+            not the required one, a split is shorter than a window, or a character of the text or of the prompt is not
+            in the vocabulary.
     """
 
     def __init__(
@@ -89,17 +94,17 @@ class CharDataModule(L.LightningDataModule):
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The text, found when it is first needed."""
+        """The text; found at first use."""
         return load_corpus(self.text)
 
     @cached_property
     def facts(self) -> TextFacts:
-        """Length, characters and checksums of the text."""
+        """Length, characters and checksums of the text; computed or read from the cache at first use."""
         return text_facts(self.corpus)
 
     @cached_property
     def vocab(self) -> CharVocab:
-        """Characters to ids and back; needs the text only where no alphabet is given."""
+        """The vocabulary; the text is needed only if no alphabet is given."""
         if self._alphabet is not None:
             return CharVocab(self._alphabet)
         return CharVocab(self.corpus.alphabet or self.facts.alphabet)
@@ -111,111 +116,111 @@ class CharDataModule(L.LightningDataModule):
 
     @cached_property
     def ids(self) -> Path:
-        """The file of the text's ids (N,)."""
+        """The file with the ids (N,) of the text."""
         return text_ids(self.corpus, self.facts, self.vocab)
 
     @property
-    def _border(self) -> int:
-        """How many characters train."""
-        return self.corpus.train_characters or int(self.facts.characters * TRAIN_SHARE)
+    def _train_characters(self) -> int:
+        """Length of the training split."""
+        return self.corpus.train_characters or int(self.facts.characters * TRAIN_FRACTION)
 
     @cached_property
     def splits(self) -> tuple[range, range]:
-        """The places in the text that train and those that validate, once it is known to serve."""
-        _ = self.ids  # a foreign character says more than another SHA-256
+        """Positions in the text of the training split and of the validation split; checks the text first."""
+        _ = self.ids  # encode first: an unknown character is a more helpful error than a different SHA-256
         if self.sha256 not in (None, self.facts.sha256):
             raise ConfigError(
-                f"{self.corpus.said} must have the SHA-256 {self.sha256}, but has {self.facts.sha256}; "
-                "`--data.sha256 null` takes any text"
+                f"{self.corpus.label} must have the SHA-256 {self.sha256}, but has {self.facts.sha256}; "
+                "`--data.sha256 null` accepts any text"
             )
-        train, val = range(self._border), range(self._border, self.facts.characters)
+        train, val = range(self._train_characters), range(self._train_characters, self.facts.characters)
         for name, split in (("train", train), ("val", val)):
             if len(split) <= self.block_size:
                 raise ConfigError(
-                    f"{self.corpus.said} must be longer: its {name} split has {len(split)} characters, "
+                    f"{self.corpus.label} must be longer: its {name} split has {len(split)} characters, "
                     f"and block_size ({self.block_size}) needs at least {self.block_size + 1}"
                 )
-        self._say_facts()
+        self._log_facts()
         return train, val
 
-    def _say_facts(self) -> None:
+    def _log_facts(self) -> None:
         files = f"{len(self.corpus.parts)} files, " if len(self.corpus.parts) > 1 else ""
         facts = "text: {text}, {files}{characters:,} characters, {alphabet_size} different, SHA-256 {sha256}"
-        log.info(facts.format(**self.state_dict() | {"text": brief(self.corpus.name), "files": files}))
+        log.info(facts.format(**self.state_dict() | {"text": short_name(self.corpus.name), "files": files}))
 
     def setup(self, stage: str) -> None:
-        """Finds and encodes the text now, so that an error comes early; `predict` does without the text."""
+        """Finds and encodes the text, so that errors occur early; `predict` does not need the text."""
         if stage != "predict":
             _ = self.splits
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the text: name, length, train split, number of different characters, SHA-256."""
+        """Returns the facts of the text that a checkpoint stores; `alphabet_size` is the size of the vocabulary."""
         return {
             "text": self.corpus.name,
             "characters": self.facts.characters,
-            "train_characters": self._border,
+            "train_characters": self._train_characters,
             "alphabet_size": len(self.alphabet),
             "sha256": self.facts.sha256,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Says so if the text is the checkpoint's, but not the border between its splits; samples need neither."""
-        assert self.trainer is not None, "it is the trainer who calls"
+        """Logs a message if the text is the checkpoint's, but is split elsewhere."""
+        assert self.trainer is not None, "only a trainer calls this"
         if self.trainer.state.fn == TrainerFn.PREDICTING or state_dict.get("sha256") != self.facts.sha256:
             return
-        was = state_dict.get("train_characters", self._border)  # which older checkpoints do not say
-        if was != self._border:
-            log.info("changed: the first %s characters of the text train, were %s", self._border, was)
+        previous = state_dict.get("train_characters", self._train_characters)  # older checkpoints do not store it
+        if previous != self._train_characters:
+            log.info("changed: the training split is %s characters, was %s", self._train_characters, previous)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Endless batches, from the one that the trainer stands at."""
+        """Returns endless batches, starting at the trainer's current one."""
         train, _ = self.splits
         windows = len(train) - self.block_size
-        offsets = partial(train_offsets, windows=windows, repeated=self._repeated_batches(), **self._share())
+        offsets = partial(train_offsets, windows=windows, repeated=self._repeated_batches(), **self._offset_args())
         return self._loader(WindowBatches(self._cut, train.start, self.block_size, offsets, self._batches_done))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
-        """For `fit` the first `eval_iters` batches of the val and of the train split, for `validate` all of val."""
+        """For `fit`: `eval_iters` batches of the val and of the train split. For `validate`: the entire val split."""
         train, val = self.splits
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING:
             return [self._eval_loader(val, limit=None)]
         return [self._eval_loader(split, self.eval_iters) for split in (val, train)]
 
     def predict_dataloader(self) -> DataLoader[tuple[list[int], Tensor]]:
-        """One batch: the numbers of all samples, and the ids of the prompt (T,) that they continue."""
+        """Returns one batch: the numbers of all samples, and the ids of the prompt (T,) that they continue."""
         return DataLoader([(list(range(self.num_samples)), self.prompt_ids)], batch_size=None)  # type: ignore[arg-type]
 
     @cached_property
     def prompt_ids(self) -> Tensor:
-        """The ids of the prompt (T,)."""
+        """Ids of the prompt (T,)."""
         return encode_prompt(read_prompt(self.prompt), self.vocab, self.unknown)
 
     def _eval_loader(self, split: range, limit: int | None) -> DataLoader[Batch]:
         windows = (len(split) - 1) // self.block_size
-        offsets = partial(eval_offsets, windows=windows, block_size=self.block_size, limit=limit, **self._share())
+        offsets = partial(eval_offsets, windows=windows, block_size=self.block_size, limit=limit, **self._offset_args())
         return self._loader(WindowBatches(self._cut, split.start, self.block_size, offsets))
 
     @cached_property
     def _cut(self) -> Callable[[np.ndarray, int], Tensor]:
-        """What cuts windows: out of an accelerator's memory if it can, else out of the mapped file."""
+        """Cuts windows from a copy of the ids on the accelerator if they fit, otherwise from the mapped file."""
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        if device.type == "cpu" or self.num_workers > 0 or self.ids.stat().st_size > CARD_BYTES:
+        if device.type == "cpu" or self.num_workers > 0 or self.ids.stat().st_size > MAX_DEVICE_BYTES:
             return MappedIds(self.ids, self.vocab.dtype).cut
         return partial(cut_from_tensor, torch.from_numpy(np.fromfile(self.ids, self.vocab.dtype)).to(device))
 
     def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
         return DataLoader(batches, batch_size=None, num_workers=self.num_workers)
 
-    def _share(self) -> dict[str, int]:
-        """What tells this device's windows from those of the others: those that are to have different ones."""
-        others = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
-        rank, devices = (0, 1) if others is None else (others["rank"], others["num_replicas"])
+    def _offset_args(self) -> dict[str, int]:
+        """Returns the arguments of `train_offsets` and `eval_offsets` that select this device's windows."""
+        sampler = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
+        rank, devices = (0, 1) if sampler is None else (sampler["rank"], sampler["num_replicas"])
         return {"seed": self.seed, "batch_size": self.batch_size, "rank": rank, "devices": devices}
 
     def _repeated_batches(self) -> int | None:
-        """Lightning's `overfit_batches`, which by itself takes so many from wherever it stands."""
+        """Returns how many batches `overfit_batches` repeats; Lightning alone would not repeat the same ones."""
         batches = 0 if self.trainer is None else self.trainer.overfit_batches  # type: ignore[attr-defined]
-        return batches if isinstance(batches, int) and batches > 0 else None  # 1.0 is all there are
+        return batches if isinstance(batches, int) and batches > 0 else None  # the float 1.0 means all batches
 
     def _batches_done(self) -> int:
         return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches

@@ -1,6 +1,6 @@
-"""From logits to the next character, and on, one character at a time.
+"""Sampling: draws the next character from logits and generates text one character at a time.
 
-The defaults are nanoGPT's (its `sample.py`).
+The defaults are those of nanoGPT's `sample.py`.
 """
 
 import random
@@ -16,26 +16,27 @@ from torch.nn import functional as F
 from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
 from chargpt_lightning.vocab import Unknown
 
-COLDEST = 1e-30  # logits over less overflow float32, or are over its zero
+MIN_TEMPERATURE = 1e-30  # below this, dividing float32 logits could overflow or divide by 0
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """What to sample, and how.
+    """Settings for sampling text.
 
     Args:
-        prompt: The text that every sample continues. `FILE:name` takes it from a file.
+        prompt: Text that every sample continues; `FILE:name` reads it from a file.
         num_samples: Number of samples to draw.
-        max_new_tokens: Characters to draw after the prompt.
-        temperature: Below 1 the likely characters gain, above 1 the unlikely ones; 0 (or less than 1e-30) always takes
-            the likeliest.
-        top_k: Draw from the k likeliest characters only; null draws from all.
-        top_p: Draw from the fewest characters that have this probability together; null draws from all.
-        seed: Sample n depends on this and n only.
-        unknown: Whether a prompt's characters that the vocabulary has not are refused, or skipped and named.
+        max_new_tokens: Number of characters to draw after the prompt.
+        temperature: Below 1 favors likely characters, above 1 unlikely ones; 0 (or less than 1e-30) always picks the
+            most likely one.
+        top_k: Draw only from the k most likely characters; null draws from all.
+        top_p: Draw only from the smallest set of characters whose total probability reaches this; null draws from all.
+        seed: Random seed; sample n depends only on it and on n.
+        unknown: Characters of the prompt that are not in the vocabulary: `refuse` stops with an error, `skip` leaves
+            them out with a warning.
 
     Raises:
-        ConfigError: If a number is out of its range.
+        ConfigError: If a number is out of range.
     """
 
     prompt: str = "\n"
@@ -50,36 +51,37 @@ class SampleConfig:
     def __post_init__(self) -> None:
         require_at_least_one(num_samples=self.num_samples, max_new_tokens=self.max_new_tokens, top_k=self.top_k)
         if not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"temperature ({self.temperature}) must be 0 or more, and finite")
+            raise ConfigError(f"temperature ({self.temperature}) must be at least 0 and finite")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p ({self.top_p}) must be above 0 and at most 1")
 
-    def chances(self, n: int) -> Tensor:
-        """The random numbers of sample n, one a character (max_new_tokens,), at least 0 and below 1."""
+    def uniforms(self, n: int) -> Tensor:
+        """Returns the random numbers of sample n, one per character: (max_new_tokens,), uniform in [0, 1)."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, n))
         return torch.rand(self.max_new_tokens, generator=generator)
 
 
 def derived_seed(*numbers: int) -> int:
-    """A seed of its own, of 32 bits, for each tuple: a sum would make sample 1 of seed 0 sample 0 of seed 1."""
+    """Returns a 32-bit seed for a tuple of numbers. A sum would give (0, 1) and (1, 0) the same seed."""
     return random.Random("/".join(map(str, numbers))).getrandbits(32)
 
 
-def next_ids(logits: Tensor, config: SampleConfig, chances: Tensor) -> Tensor:
+def next_ids(logits: Tensor, config: SampleConfig, uniforms: Tensor) -> Tensor:
     """Draws the next character of each text.
 
-    Ties at the k-th logit are all kept, as nanoGPT keeps them. Top-p comes after top-k and always keeps the
-    likeliest character (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration").
+    All ties at the k-th logit are kept, as in nanoGPT. Top-p filtering (Holtzman et al. 2020, "The Curious Case of
+    Neural Text Degeneration") follows top-k and always keeps the most likely character.
 
     Args:
-        logits: (B, V), one row a text.
+        logits: Logits (B, V), one row per text.
         config: Temperature, top_k and top_p.
-        chances: A random number for each text (B,), at least 0 and below 1; unused below COLDEST.
+        uniforms: One random number per text (B,), uniform in [0, 1); unused if the temperature is below
+            MIN_TEMPERATURE.
 
     Returns:
         Ids (B,).
     """
-    if config.temperature < COLDEST:
+    if config.temperature < MIN_TEMPERATURE:
         return logits.argmax(dim=-1)
     logits = logits.float() / config.temperature
     if config.top_k is not None and config.top_k < logits.size(-1):
@@ -88,21 +90,23 @@ def next_ids(logits: Tensor, config: SampleConfig, chances: Tensor) -> Tensor:
     probabilities = F.softmax(logits, dim=-1)
     if config.top_p is not None:
         ordered, order = probabilities.sort(dim=-1, descending=True)
-        before = ordered.cumsum(dim=-1) - ordered  # the probability of all that is likelier
-        kept = ordered.masked_fill((before > 0) & (before >= config.top_p), 0.0)  # float32 may round top_p to 0
+        before = ordered.cumsum(dim=-1) - ordered  # total probability of all more likely characters
+        # `before > 0` keeps the most likely character even if float32 rounds top_p to 0.
+        kept = ordered.masked_fill((before > 0) & (before >= config.top_p), 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(-1, order, kept)
-    up_to = probabilities.cumsum(dim=-1)  # a chance below 1 of the last, the sum, stays below it when rounded
-    return (up_to <= chances[:, None] * up_to[:, -1:]).sum(dim=-1)
+    # A uniform is at most 1 - 2**-24, so its product with the sum rounds to less than the sum: some id is always found.
+    cumulative = probabilities.cumsum(dim=-1)
+    return (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(dim=-1)
 
 
 class Network(Protocol):
-    """What `generate` asks of a network; `GPT` says what it means."""
+    """Interface that `generate` requires of a network; see `LanguageModel`."""
 
-    def new_pasts(self) -> Any:
-        """What the network keeps of texts between two calls."""
+    def new_caches(self) -> Any:
+        """Returns empty caches for `next_logits`."""
 
-    def next_logits(self, ids: Tensor, pasts: Any) -> Tensor:
-        """Ids (B, T) to the logits of the next characters (B, V)."""
+    def next_logits(self, ids: Tensor, caches: Any) -> Tensor:
+        """Maps ids (B, T) to the logits of the next characters (B, V)."""
 
 
 @contextmanager
@@ -117,15 +121,15 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def generate(network: Network, prompt: Tensor, samples: Iterable[int], config: SampleConfig) -> Iterator[Tensor]:
-    """Continues a prompt in several samples at once, one character at a time.
+    """Generates several continuations of a prompt in parallel, one character at a time.
 
-    In float32 even where autocast is on, so that a sample does not depend on those drawn beside it.
+    Autocast is off, so that a sample does not depend on those generated in the same batch.
 
     Args:
-        network: Predicts the next character.
+        network: Network that predicts the next character.
         prompt: Ids (T,).
-        samples: Numbers of the samples; sample n depends on the seed and n only.
-        config: How many characters, and how each is drawn.
+        samples: Numbers of the samples; sample n depends only on the seed and on n.
+        config: Number of characters, and how each is drawn.
 
     Yields:
         The next id of each sample (B,), max_new_tokens times.
@@ -144,13 +148,13 @@ def continue_prompt(
     config: SampleConfig,
     on_drawn: Callable[[Tensor], object] = lambda ids: None,
 ) -> Tensor:
-    """Continues a prompt in several samples at once, as `generate` does, to the end.
+    """Generates several complete continuations of a prompt; otherwise like `generate`.
 
     Args:
-        network: Predicts the next character.
+        network: Network that predicts the next character.
         prompt: Ids (T,).
-        samples: Numbers of the samples; sample n depends on the seed and n only.
-        config: How many characters, and how each is drawn.
+        samples: Numbers of the samples; sample n depends only on the seed and on n.
+        config: Number of characters, and how each is drawn.
         on_drawn: Called with the next id of each sample (B,) as soon as it is drawn.
 
     Returns:
@@ -166,15 +170,15 @@ def continue_prompt(
 
 @torch.no_grad()
 def _growing_texts(network: Network, prompt: Tensor, samples: Iterable[int], config: SampleConfig) -> Iterator[Tensor]:
-    """The texts after each character, (B, T + 1) up to (B, T + max_new_tokens): views of a single tensor."""
+    """Yields the texts after each character, (B, T + 1) to (B, T + max_new_tokens): views of a single tensor."""
     if not len(prompt):
-        raise ConfigError("prompt ('') must hold at least one character")
-    chances = torch.stack([config.chances(n) for n in samples]).to(prompt.device)  # (B, max_new_tokens)
-    texts = torch.cat([prompt.expand(len(chances), -1), torch.empty_like(chances, dtype=prompt.dtype)], dim=1)
-    pasts = network.new_pasts()
-    for place in range(config.max_new_tokens):  # iterating over `chances` would make a tensor for every place at once
-        drawn = len(prompt) + place
+        raise ConfigError("prompt ('') must contain at least one character")
+    uniforms = torch.stack([config.uniforms(n) for n in samples]).to(prompt.device)  # (B, max_new_tokens)
+    texts = torch.cat([prompt.expand(len(uniforms), -1), torch.empty_like(uniforms, dtype=prompt.dtype)], dim=1)
+    caches = network.new_caches()
+    for step in range(config.max_new_tokens):  # iterating over `uniforms.T` would create all its rows at once
+        length = len(prompt) + step
         with torch.autocast(prompt.device.type, enabled=False):
-            logits = network.next_logits(texts[:, :drawn], pasts)
-        texts[:, drawn] = next_ids(logits, config, chances[:, place])
-        yield texts[:, : drawn + 1]
+            logits = network.next_logits(texts[:, :length], caches)
+        texts[:, length] = next_ids(logits, config, uniforms[:, step])
+        yield texts[:, : length + 1]

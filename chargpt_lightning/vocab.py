@@ -1,4 +1,4 @@
-"""Characters to ids and back. The alphabet, a string, is the whole vocabulary."""
+"""Vocabulary: maps characters to ids and back, and encodes prompts."""
 
 import logging
 import sys
@@ -13,28 +13,30 @@ from chargpt_lightning.utils.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-Unknown = Literal["refuse", "skip"]  # what becomes of characters that are not in the alphabet
+Unknown = Literal["refuse", "skip"]  # what to do with characters that are not in the vocabulary
 
-_CODE_POINT = np.dtype("<u4")  # what the codec utf-32-le writes for a character
+_CODE_POINT = np.dtype("<u4")  # a character in the encoding utf-32-le
 
 
 class CharVocab:
-    """The id of a character is its place in the alphabet.
+    """Vocabulary of characters; the id of a character is its index in the alphabet.
 
     Args:
         alphabet: All characters, each once.
 
     Raises:
-        ConfigError: If the alphabet is empty, holds a character twice, or a surrogate, which is half a character.
+        ConfigError: If the alphabet is empty, or contains a character twice or a surrogate (half of a UTF-16 pair).
     """
 
     def __init__(self, alphabet: str) -> None:
         if not alphabet:
-            raise ConfigError("alphabet ('') must hold at least one character")
+            raise ConfigError("alphabet ('') must contain at least one character")
         if len(set(alphabet)) != len(alphabet):
-            raise ConfigError(f"alphabet ({alphabet!r}) must hold each character once")
+            raise ConfigError(f"alphabet ({alphabet!r}) must contain each character once")
         if any("\ud800" <= character <= "\udfff" for character in alphabet):
-            raise ConfigError(f"alphabet ({shortened(alphabet)}) must hold no surrogates, because no text can")
+            raise ConfigError(
+                f"alphabet ({shortened(alphabet)}) must not contain surrogates, because no valid text contains them"
+            )
         self.alphabet = alphabet
         self._characters = code_points(alphabet)
         self._ids: np.ndarray = np.full(sys.maxunicode + 1, -1, np.int16 if len(alphabet) <= 2**15 else np.int32)
@@ -42,93 +44,94 @@ class CharVocab:
 
     @classmethod
     def of(cls, text: str) -> "CharVocab":
-        """The vocabulary of a text: its characters, sorted by code point as nanoGPT sorts them."""
+        """Returns the vocabulary of a text: its characters sorted by code point, as in nanoGPT."""
         return cls("".join(sorted(set(text))))
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The smallest type for ids that torch can index with: one byte up to 256 characters."""
+        """Smallest dtype for ids that torch can index with: one byte for up to 256 characters."""
         return np.dtype(np.uint8) if len(self.alphabet) <= 2**8 else self._ids.dtype
 
     def encode(self, text: str, name: str = "text") -> Tensor:
-        """Looks up every character.
+        """Encodes a text.
 
         Args:
-            text: What to encode.
-            name: What the text is called in the error.
+            text: Text to encode.
+            name: Name of the text in error messages.
 
         Returns:
             Ids (len(text),), int64.
 
         Raises:
-            ConfigError: If a character is not in the alphabet; it names the first one and its place.
+            ConfigError: If a character is not in the alphabet; names the first such character and its position.
         """
         return torch.from_numpy(self.encode_chunk(text, 0, name).astype(np.int64))
 
     def encode_chunk(self, chunk: str, start: int, name: str, source: str = "") -> np.ndarray:
-        """Looks up every character of a part of a text.
+        """Encodes a chunk of a text.
 
         Args:
-            chunk: The part.
-            start: Where in the text it starts.
-            name: What the text is called in the error.
-            source: Where the text lies, for the error.
+            chunk: Chunk to encode.
+            start: Position of the chunk in the text.
+            name: Name of the text in error messages.
+            source: File of the text, for error messages.
 
         Returns:
-            Ids (len(chunk),), of the vocabulary's own type.
+            Ids (len(chunk),) of the vocabulary's dtype.
 
         Raises:
-            ConfigError: If a character is not in the alphabet; it names the first one and its place in the text.
+            ConfigError: If a character is not in the alphabet; names the first such character and its position in the
+                text.
         """
-        ids = self._ids.take(code_points(chunk))  # which is twice as quick as an index
+        ids = self._ids.take(code_points(chunk))  # twice as fast as indexing
         unknown = ids < 0
         if unknown.any():
-            place = int(unknown.argmax())
+            first = int(unknown.argmax())
             of_source = f" of {source}" if source else ""
             raise ConfigError(
-                f"{name} ({chunk[place]!r} at position {start + place}{of_source}) must use the {len(self.alphabet)} "
-                f"characters of the vocabulary only: {shortened(self.alphabet)}"
+                f"{name} ({chunk[first]!r} at position {start + first}{of_source}) must use only the "
+                f"{len(self.alphabet)} characters of the vocabulary: {shortened(self.alphabet)}"
             )
         return ids.astype(self.dtype, copy=False)
 
-    def sift(self, text: str) -> tuple[str, str]:
-        """The characters of a text that are in the alphabet, and those that are not, each as often as they occur."""
+    def split_known(self, text: str) -> tuple[str, str]:
+        """Splits a text into its characters that are in the alphabet and those that are not, in order."""
         alphabet = set(self.alphabet)
         known = "".join(character for character in text if character in alphabet)
         unknown = "".join(character for character in text if character not in alphabet)
         return known, unknown
 
     def decode(self, ids: Tensor) -> str:
-        """The text of ids (T,)."""
+        """Returns the text of ids (T,)."""
         return self._characters[ids.cpu().numpy()].tobytes().decode("utf-32-le")
 
 
 def shortened(text: str) -> str:
-    """A text for a line: in quotes, escaped, and cut in the middle if it is long."""
+    """Returns a text on one line for a message: quoted, escaped, and cut in the middle if it is long."""
     shortener = Repr()
     shortener.maxstring = 200
     return shortener.repr(text)
 
 
 def code_points(text: str) -> np.ndarray:
-    """The numbers (len(text),) that Unicode gives the characters of a text."""
-    # A prompt typed in another encoding arrives with lone surrogates: let them through, to be named as unknown.
+    """Returns the Unicode code points (len(text),) of a text."""
+    # A prompt typed in another encoding contains lone surrogates: they must pass, to be reported as unknown characters.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=_CODE_POINT)
 
 
 def encode_prompt(prompt: str, vocab: CharVocab, unknown: Unknown) -> Tensor:
-    """Looks up the characters of a prompt, and says so if it leaves some out.
+    """Encodes a prompt; logs a warning if characters are skipped.
 
     Args:
-        prompt: The text to continue.
-        vocab: The characters that there are.
-        unknown: Whether others are refused or skipped.
+        prompt: Text to continue.
+        vocab: Vocabulary of the network.
+        unknown: Whether characters that are not in the vocabulary are refused or skipped.
 
     Returns:
-        Ids of the characters that are left (T,).
+        Ids (T,) of the characters that remain.
 
     Raises:
-        ConfigError: If a character is refused, or if all are skipped.
+        ConfigError: If a character is refused, or if no character remains.
     """
     if unknown not in get_args(Unknown):
         raise ConfigError(f"unknown ({unknown}) must be one of {', '.join(get_args(Unknown))}")
@@ -137,18 +140,18 @@ def encode_prompt(prompt: str, vocab: CharVocab, unknown: Unknown) -> Tensor:
     try:
         return vocab.encode(prompt, name="prompt")
     except ConfigError as error:
-        raise ConfigError(f"{error}; `--sample.unknown skip` leaves out what is unknown") from error
+        raise ConfigError(f"{error}; `--sample.unknown skip` leaves unknown characters out") from error
 
 
 def _without_unknown(prompt: str, vocab: CharVocab) -> str:
-    known, unknown = vocab.sift(prompt)
+    known, unknown = vocab.split_known(prompt)
     if not unknown:
         return prompt
     if not known:
         raise ConfigError(
-            f"prompt ({shortened(prompt)}) must hold at least one character of the vocabulary: "
+            f"prompt ({shortened(prompt)}) must contain at least one character of the vocabulary: "
             f"{shortened(vocab.alphabet)}"
         )
-    different = shortened("".join(dict.fromkeys(unknown)))
-    log.warning("prompt: skipped %s (%d in all), which the vocabulary has not", different, len(unknown))
+    distinct = shortened("".join(dict.fromkeys(unknown)))
+    log.warning("prompt: skipped %s (%d in all): not in the vocabulary", distinct, len(unknown))
     return known

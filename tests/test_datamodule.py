@@ -90,7 +90,7 @@ def test_on_an_accelerator_windows_are_cut_there(counting):
 
 
 def test_ids_that_are_too_many_for_an_accelerator_stay_in_the_file(counting, monkeypatch):
-    monkeypatch.setattr(datamodule, "CARD_BYTES", LENGTH * 2 - 1)
+    monkeypatch.setattr(datamodule, "MAX_DEVICE_BYTES", LENGTH * 2 - 1)
     batches = counting()
     batches.trainer = trainer(device="meta")
     assert next(iter(batches.train_dataloader()))[0].device.type == "cpu"
@@ -119,7 +119,7 @@ def test_a_dataset_that_is_sent_to_a_worker_carries_no_ids(counting):
 
 @pytest.mark.parametrize("most_shuffled", [1, 7, 50])
 def test_evaluations_reach_each_window_once_from_all_over_the_split_first(monkeypatch, most_shuffled):
-    monkeypatch.setattr(windows, "MOST_SHUFFLED", most_shuffled)
+    monkeypatch.setattr(windows, "MAX_SHUFFLED", most_shuffled)
     for number in range(1, 80):
         order = fixed_windows(1337, number)(np.arange(number))
         assert sorted(order) == list(range(number))
@@ -131,7 +131,7 @@ def test_evaluations_reach_each_window_once_from_all_over_the_split_first(monkey
 
 
 def test_devices_share_out_the_windows_of_a_large_split(monkeypatch):
-    monkeypatch.setattr(windows, "MOST_SHUFFLED", 7)
+    monkeypatch.setattr(windows, "MAX_SHUFFLED", 7)
     share = {"seed": 1, "windows": 53, "block_size": 8, "limit": None, "batch_size": 3, "devices": 2}
     taken = np.concatenate([offsets for rank in (0, 1) for offsets in eval_offsets(0, rank=rank, **share)])
     assert sorted(taken) == [window * 8 for window in range(53)]
@@ -256,7 +256,9 @@ def test_counts_below_one_are_refused(name):
 
 
 def test_a_given_alphabet_refuses_a_text_with_other_characters():
-    with pytest.raises(ConfigError, match=r"data.text \('W' at position 0 of verse.txt\) must use the 2 characters"):
+    with pytest.raises(
+        ConfigError, match=r"data.text \('W' at position 0 of verse.txt\) must use only the 2 characters"
+    ):
         CharDataModule("verse.txt", alphabet="ab").setup("validate")
 
 
@@ -275,8 +277,8 @@ def test_a_prompt_may_leave_out_what_is_unknown():
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("abd", r"prompt \('d' at position 2\) must use the 3 characters"),
-        ("FILE:none.txt", r"prompt \(none.txt\) must be a file that can be read"),
+        ("abd", r"prompt \('d' at position 2\) must use only the 3 characters"),
+        ("FILE:none.txt", r"prompt \(none.txt\) must be a readable file"),
     ],
 )
 def test_a_prompt_that_cannot_serve_is_refused(prompt, message):

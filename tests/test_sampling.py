@@ -12,13 +12,13 @@ from chargpt_lightning.sampling import SampleConfig, continue_prompt, generate, 
 from chargpt_lightning.utils.errors import ConfigError
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0, 3.0, 0.0]])
-LARGEST_CHANCE = 1 - 2**-24  # of float32
+LARGEST_UNIFORM = 1 - 2**-24  # of float32
 
 
 def drawn(logits=LOGITS, draws=4000, **settings) -> torch.Tensor:
     """How often each id was drawn, as a share."""
     config = SampleConfig(**{"temperature": 1.0, "top_k": None, "max_new_tokens": draws} | settings)
-    ids = next_ids(logits.expand(draws, -1), config, config.chances(0))
+    ids = next_ids(logits.expand(draws, -1), config, config.uniforms(0))
     assert ids.shape == (draws,)
     return torch.bincount(ids, minlength=5) / draws
 
@@ -43,10 +43,10 @@ class Uncached:
     def __init__(self, gpt: GPT):
         self.gpt = gpt
 
-    def new_pasts(self):
+    def new_caches(self):
         return None
 
-    def next_logits(self, ids, pasts):
+    def next_logits(self, ids, caches):
         return self.gpt(ids[:, -self.gpt.config.block_size :])[:, -1]
 
 
@@ -69,8 +69,8 @@ def test_a_temperature_that_float32_cannot_divide_by_takes_the_likeliest(tempera
 @pytest.mark.parametrize("top_p", [1e-45, 1e-50, 5e-324])
 def test_a_top_p_that_float32_rounds_to_zero_keeps_the_likeliest(top_p):
     config = SampleConfig(temperature=1.0, top_p=top_p)
-    chances = torch.tensor([0.0, 0.5, 1 - 2**-24])
-    assert next_ids(torch.tensor([[1.0, 3.0, 2.0, -1.0]]).expand(3, -1), config, chances).tolist() == [1, 1, 1]
+    uniforms = torch.tensor([0.0, 0.5, 1 - 2**-24])
+    assert next_ids(torch.tensor([[1.0, 3.0, 2.0, -1.0]]).expand(3, -1), config, uniforms).tolist() == [1, 1, 1]
 
 
 def test_top_k_draws_from_the_k_likeliest():
@@ -96,7 +96,7 @@ def test_a_tiny_top_p_keeps_the_likeliest():
     assert drawn(torch.tensor([[0.0, 2.0, 1.0, 0.0, 0.0]]), top_p=1e-9)[1] == 1.0
 
 
-@pytest.mark.parametrize("chance", [0.0, LARGEST_CHANCE])
+@pytest.mark.parametrize("chance", [0.0, LARGEST_UNIFORM])
 @pytest.mark.parametrize("logits", [[0.0, -1e9, 3.0, -1e9], [-1e9, 2.0, 2.0, -1e9], [-1e9, -1e9, 0.1, -1e9]])
 def test_what_has_no_probability_is_never_drawn(logits, chance):
     config = SampleConfig(temperature=1.0)
@@ -106,17 +106,17 @@ def test_what_has_no_probability_is_never_drawn(logits, chance):
 
 def test_the_largest_chance_draws_a_character_whatever_the_sum():
     torch.manual_seed(0)
-    ids = next_ids(torch.randn(10_000, 65), SampleConfig(), torch.full((10_000,), LARGEST_CHANCE))
+    ids = next_ids(torch.randn(10_000, 65), SampleConfig(), torch.full((10_000,), LARGEST_UNIFORM))
     assert ids.max() < 65
 
 
-def test_chances_depend_on_seed_and_n_only():
-    def chances(seed, n, tokens=40):
-        return SampleConfig(seed=seed, max_new_tokens=tokens).chances(n)
+def test_uniforms_depend_on_seed_and_n_only():
+    def uniforms(seed, n, tokens=40):
+        return SampleConfig(seed=seed, max_new_tokens=tokens).uniforms(n)
 
-    assert torch.equal(chances(1, 2), chances(1, 2))
-    assert torch.equal(chances(1, 2), chances(1, 2, tokens=1000)[:40])
-    assert len({tuple(chances(seed, n).tolist()) for seed in range(5) for n in range(5)}) == 25
+    assert torch.equal(uniforms(1, 2), uniforms(1, 2))
+    assert torch.equal(uniforms(1, 2), uniforms(1, 2, tokens=1000)[:40])
+    assert len({tuple(uniforms(seed, n).tolist()) for seed in range(5) for n in range(5)}) == 25
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": 1.0}, {"top_k": 3}, {"top_p": 0.9}])
@@ -166,8 +166,8 @@ def test_characters_come_one_by_one():
         ({"num_samples": 0}, "num_samples (0) must be at least 1"),
         ({"max_new_tokens": 0}, "max_new_tokens (0) must be at least 1"),
         ({"top_k": 0}, "top_k (0) must be at least 1"),
-        ({"temperature": -0.1}, "temperature (-0.1) must be 0 or more, and finite"),
-        ({"temperature": float("nan")}, "temperature (nan) must be 0 or more, and finite"),
+        ({"temperature": -0.1}, "temperature (-0.1) must be at least 0 and finite"),
+        ({"temperature": float("nan")}, "temperature (nan) must be at least 0 and finite"),
         ({"top_p": 0.0}, "top_p (0.0) must be above 0 and at most 1"),
         ({"top_p": 1.1}, "top_p (1.1) must be above 0 and at most 1"),
     ],
@@ -179,7 +179,7 @@ def test_settings_out_of_range_are_refused(setting, message):
 
 
 def test_an_empty_prompt_is_refused():
-    with pytest.raises(ConfigError, match=r"prompt \(''\) must hold at least one character"):
+    with pytest.raises(ConfigError, match=r"prompt \(''\) must contain at least one character"):
         next(generate(network(), torch.tensor([], dtype=torch.long), [0], SampleConfig()))
 
 

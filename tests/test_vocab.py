@@ -26,7 +26,7 @@ def test_decoding_gives_back_the_text(text):
 def test_a_foreign_character_is_named_with_its_position(text, character, position):
     with pytest.raises(ConfigError) as error:
         CharVocab.of("hello").encode(text, name="prompt")
-    assert str(error.value).startswith(f"prompt ({character} at position {position}) must use the 4 characters")
+    assert str(error.value).startswith(f"prompt ({character} at position {position}) must use only the 4 characters")
 
 
 @pytest.mark.parametrize("alphabet", ["", "aba", "a\ud800b", "\udfff"])
@@ -47,11 +47,11 @@ def test_ids_of_a_chunk_have_the_smallest_type_and_the_same_value(characters, dt
 
 
 def test_a_foreign_character_in_a_chunk_is_named_with_its_position_in_the_text():
-    with pytest.raises(ConfigError, match=r"data.text \('ö' at position 104\) must use the 4 characters"):
+    with pytest.raises(ConfigError, match=r"data.text \('ö' at position 104\) must use only the 4 characters"):
         CharVocab.of("hello").encode_chunk("hellö", start=100, name="data.text")
 
 
 def test_a_text_is_parted_into_what_the_vocabulary_has_and_what_it_has_not():
     vocab = CharVocab.of("hello🙂")
-    assert vocab.sift("höllö 🙂\udc80") == ("hll🙂", "öö \udc80")
-    assert vocab.sift("") == ("", "")
+    assert vocab.split_known("höllö 🙂\udc80") == ("hll🙂", "öö \udc80")
+    assert vocab.split_known("") == ("", "")

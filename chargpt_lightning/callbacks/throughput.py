@@ -6,9 +6,9 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
-from chargpt_lightning.models.base import LanguageModel
+from chargpt_lightning.module import CharGPT
 from chargpt_lightning.utils.hardware import product_dtype
 
 CLOCKED = ("tokens_per_second", "mfu")  # columns that differ between two runs of the same settings
@@ -26,7 +26,8 @@ class Speed(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Counts FLOPs per token, before a precision such as Transformer Engine replaces the network's layers."""
-        self._flop_per_token = flop_per_token(pl_module.gpt)  # type: ignore[arg-type]
+        assert isinstance(pl_module, CharGPT)
+        self._flop_per_token = pl_module.gpt.flop_per_token()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measures the device, and starts timing."""
@@ -64,17 +65,6 @@ class Speed(Callback):
     def _restart(self) -> None:
         self._tokens = 0
         self._start_s = time.perf_counter()
-
-
-def flop_per_token(network: LanguageModel) -> int:
-    """Operations that training takes for a character, forward and backward: 6 N + 12 L C T.
-
-    N are the weights of matrices that are multiplied with, so embeddings are not among them, and the attention is
-    counted whole, as PaLM counts it.
-    """
-    shape = network.config
-    multiplied = sum(part.weight.numel() for part in network.modules() if isinstance(part, nn.Linear))
-    return 6 * multiplied + 12 * shape.n_layer * shape.n_embd * shape.block_size
 
 
 def tokens_in(batch: tuple[Tensor, Tensor], trainer: L.Trainer) -> int:

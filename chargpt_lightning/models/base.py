@@ -1,10 +1,10 @@
-"""What every network here has: its shape, and its face."""
+"""Configuration and interface of all networks: ids (B, T) to logits (B, T, V)."""
 
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from chargpt_lightning.models.attention import Past
+from chargpt_lightning.models.attention import KVCache
 from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
 
 SHAPE = ("block_size", "n_layer", "n_head", "n_embd", "bias")  # fields of GPTConfig that a checkpoint must contain
@@ -12,19 +12,19 @@ SHAPE = ("block_size", "n_layer", "n_head", "n_embd", "bias")  # fields of GPTCo
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of the network.
+    """Shape of the network.
 
     Args:
-        vocab_size: Number of different ids (V).
-        block_size: Longest context, in characters (T at most).
+        vocab_size: Number of token ids (V).
+        block_size: Maximum context length, in characters (largest T).
         n_layer: Number of blocks.
         n_head: Attention heads per block (H); must divide n_embd.
         n_embd: Width of the residual stream (C).
-        dropout: Ratio of activations dropped in training, 0 up to but without 1.
-        bias: Whether linear layers and norms have a bias.
+        dropout: Fraction of activations dropped in training, from 0 to below 1.
+        bias: Whether linear layers and norms have biases.
 
     Raises:
-        ConfigError: If a size is below 1, n_head does not divide n_embd, or dropout is no such ratio.
+        ConfigError: If a size is below 1, n_head does not divide n_embd, or dropout is out of range.
     """
 
     vocab_size: int
@@ -50,11 +50,11 @@ class GPTConfig:
 
 
 class LanguageModel(nn.Module):
-    """What the networks here have in common: a transformer, and a head that reads the next character off it.
+    """Base class of the networks: a transformer and a linear head that predicts the next character.
 
     Args:
-        config: The shape.
-        transformer: Ids (B, T) to what is known of each position, (B, T, C); its blocks are `h`.
+        config: Shape of the network.
+        transformer: Maps ids (B, T) to hidden states (B, T, C); its blocks are in `h`.
     """
 
     def __init__(self, config: GPTConfig, transformer: nn.Module) -> None:
@@ -81,18 +81,28 @@ class LanguageModel(nn.Module):
             )
         return self.lm_head(self.transformer(ids))
 
-    def new_pasts(self) -> list[Past]:
-        """What `next_logits` keeps of texts between two calls, a Past for each block, empty."""
-        return [Past(self.config.block_size) for _ in range(self.config.n_layer)]
+    def new_caches(self) -> list[KVCache]:
+        """Returns empty caches for `next_logits`, one per block."""
+        return [KVCache(self.config.block_size) for _ in range(self.config.n_layer)]
 
-    def next_logits(self, ids: Tensor, pasts: list[Past]) -> Tensor:
-        """Predicts the character that comes next.
+    def next_logits(self, ids: Tensor, caches: list[KVCache]) -> Tensor:
+        """Predicts the next character of each text.
 
         Args:
-            ids: The texts so far (B, T), of any length, those of the last call and one character more.
-            pasts: What `new_pasts` gave for these texts; it is brought up to date.
+            ids: The texts so far (B, T), of any length; at each further call, one character longer.
+            caches: The texts' caches, from `new_caches`; updated in place.
 
         Returns:
             Logits (B, V).
         """
         raise NotImplementedError
+
+    def flop_per_token(self) -> int:
+        """Returns the floating-point operations per character in training, forward and backward: 6 N + 12 L C T.
+
+        N is the number of weights of the linear layers: embeddings are looked up, not multiplied. Attention counts in
+        full although half of it is masked, as in PaLM (Chowdhery et al. 2022, appendix B).
+        """
+        linear_weights = sum(part.weight.numel() for part in self.modules() if isinstance(part, nn.Linear))
+        attention = self.config.n_layer * self.config.n_embd * self.config.block_size
+        return 6 * linear_weights + 12 * attention

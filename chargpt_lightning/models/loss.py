@@ -1,4 +1,4 @@
-"""The mean loss of an evaluation, exact for texts of any length and in every precision."""
+"""Mean loss of an evaluation, exact for texts of any length and in every precision."""
 
 from itertools import islice
 from typing import Literal
@@ -10,10 +10,10 @@ from torchmetrics import Metric
 
 
 class MeanLoss(Metric):
-    """The mean loss over all characters of all devices: summed in float64, counted in int64.
+    """Mean loss over the characters of all devices, with the sum in float64 and the count in int64.
 
-    It must not be a submodule of a LightningModule, or it would be cast to the precision of the weights. So `begin`
-    has to be called before each evaluation, to move and to reset it.
+    It must not be a submodule of a LightningModule, which would cast it to the precision of the weights. Lightning
+    therefore neither moves nor resets it: call `begin` before each evaluation.
     """
 
     total: Tensor
@@ -25,17 +25,17 @@ class MeanLoss(Metric):
         self.add_state("characters", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def begin(self, device: torch.device) -> None:
-        """Resets the sums and moves them to a device, or to the CPU for a Mac's GPU, which has no float64."""
+        """Resets the sums and moves them to a device, or to the CPU for MPS, which does not support float64."""
         self.to("cpu" if device.type == "mps" else device)
         self.reset()
 
     def update(self, losses: Tensor) -> None:
-        """Adds the losses of characters: a tensor of any shape, or an empty one."""
+        """Adds the losses of characters, a tensor of any shape; it may be empty."""
         self.total += losses.to(self.total.device).sum(dtype=torch.float64)
         self.characters += losses.numel()
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """The mean loss (float64) and the number of characters (int64) of all devices; all of them must call it."""
+        """Returns mean loss (float64) and number of characters (int64) over all devices; all of them must call it."""
         return self.total / self.characters, self.characters
 
 

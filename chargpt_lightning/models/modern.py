@@ -1,12 +1,12 @@
-"""A network of GPT-2's size with what came after it, as far as it pays here: ids in, logits out.
+"""GPT-2's network with those later improvements that pay off at this size: ids in, logits out.
 
 It differs from `gpt` in
-    rotary positions instead of learned ones: Su et al. 2021, "RoFormer";
-    norms of queries and keys: Dehghani et al. 2023, "Scaling Vision Transformers to 22 Billion Parameters";
+    rotary position embeddings (RoPE) instead of learned ones: Su et al. 2021, "RoFormer";
+    normalized queries and keys: Dehghani et al. 2023, "Scaling Vision Transformers to 22 Billion Parameters";
     squared ReLU instead of GELU: So et al. 2021, "Primer";
-    the embedding, which is of a character and the three before it, a convolution as in Kim et al. 2015,
-        "Character-Aware Neural Language Models", and normed;
-    a head of its own instead of a tied one.
+    the embedding, a convolution over a character and the three before it as in Kim et al. 2015,
+        "Character-Aware Neural Language Models", which is normalized;
+    a head that is not tied to the embedding.
 
 Shapes: B batch, T time, C channels (n_embd), H heads, D head size (C / H), V vocabulary.
 """
@@ -17,17 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chargpt_lightning.models.attention import Past, attend, split_heads
+from chargpt_lightning.models.attention import KVCache, attend, split_heads
 from chargpt_lightning.models.base import GPTConfig, LanguageModel
 from chargpt_lightning.utils.errors import ConfigError
 
-WIDTH = 4  # characters that are embedded together
+EMBEDDING_WIDTH = 4  # characters: the kernel size of the embedding's convolution
 
 
-def rotation(positions: Tensor, head_size: int) -> Tensor:
+def rope(positions: Tensor, head_size: int) -> Tensor:
     """RoPE cosines and sines of positions (T,): (2, T, D / 2), with frequencies from 1 to 1e-4 rad per position.
 
-    The angles are computed in float64: in float32 they are half a radian off at position 1e7, which sampling reaches.
+    The angles are computed in float64: float32 is off by half a radian at position 1e7, which sampling can reach.
     """
     exact = positions.cpu() if positions.device.type == "mps" else positions  # MPS has no float64
     exponents = torch.arange(0, head_size, 2, dtype=torch.float64, device=exact.device) / head_size  # (D / 2,)
@@ -35,15 +35,15 @@ def rotation(positions: Tensor, head_size: int) -> Tensor:
     return torch.stack([angles.cos(), angles.sin()]).to(positions.device, torch.get_default_dtype())
 
 
-def rotated(x: Tensor, turns: Tensor) -> Tensor:
-    """Turns pairs of channels of x (B, H, T, D), after which products of positions know their distance only."""
+def apply_rope(x: Tensor, cos_sin: Tensor) -> Tensor:
+    """Rotates pairs of channels of x (B, H, T, D), so that dot products depend on relative positions only."""
     a, b = x.chunk(2, dim=3)
-    cos, sin = turns
+    cos, sin = cos_sin
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=3)
 
 
 class CausalSelfAttention(nn.Module):
-    """Attention of each position to itself and the past, over all heads at once."""
+    """Multi-head attention of each position to itself and the positions before it."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -55,20 +55,20 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, turns: Tensor, past: Past | None = None) -> Tensor:
-        """Mixes x (B, T, C), which continues what is past, over time; returns (B, T, C)."""
+    def forward(self, x: Tensor, cos_sin: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Maps x (B, T, C), the positions that follow the cached ones, to (B, T, C)."""
         qkv = self.c_attn(x)  # (B, T, 3C)
         q, k, v = split_heads(qkv, self.n_head)  # (B, H, T, D)
-        q = rotated(self.ln_q(q.to(x.dtype)), turns).to(v.dtype)
-        k = rotated(self.ln_k(k.to(x.dtype)), turns).to(v.dtype)
-        if past is not None:
-            k, v = past.extend(k, v)
+        q = apply_rope(self.ln_q(q.to(x.dtype)), cos_sin).to(v.dtype)
+        k = apply_rope(self.ln_k(k.to(x.dtype)), cos_sin).to(v.dtype)
+        if cache is not None:
+            k, v = cache.extend(k, v)
         y = attend(q, k, v, self.dropout if self.training else 0.0).to(qkv.dtype)  # (B, T, C)
         return self.resid_dropout(self.c_proj(y))
 
 
 class MLP(nn.Module):
-    """The position-wise half of a block: four times wider, squared ReLU, back."""
+    """Position-wise MLP: expands to 4 C, squared ReLU, projects back to C."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -77,12 +77,12 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps x (B, T, C) to (B, T, C), each position by itself."""
+        """Maps x (B, T, C) to (B, T, C), each position independently."""
         return self.dropout(self.c_proj(F.relu(self.c_fc(x)).square()))
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each on a normed copy and added to the residual stream."""
+    """Pre-norm attention and MLP, each added to the residual stream."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -91,48 +91,48 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, bias=False)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, turns: Tensor, past: Past | None = None) -> Tensor:
-        """Maps x (B, T, C), which continues what is past, to (B, T, C)."""
-        x = x + self.attn(self.ln_1(x), turns, past)
+    def forward(self, x: Tensor, cos_sin: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Maps x (B, T, C), the positions that follow the cached ones, to (B, T, C)."""
+        x = x + self.attn(self.ln_1(x), cos_sin, cache)
         return x + self.mlp(self.ln_2(x))
 
 
 class Transformer(nn.Module):
-    """The embedding, the blocks, a final norm."""
+    """Embedding, blocks and final norm."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.head_size = config.n_embd // config.n_head
-        self.wte = nn.Embedding(config.vocab_size, WIDTH * config.n_embd)
+        self.wte = nn.Embedding(config.vocab_size, EMBEDDING_WIDTH * config.n_embd)
         self.ln_e = nn.LayerNorm(config.n_embd, bias=False)
         self.drop = nn.Dropout(config.dropout)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, bias=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Maps ids (B, T) to what is known of each position, (B, T, C)."""
-        return self.mix(self.embed(ids), 0, [None] * len(self.h))
+        """Maps ids (B, T) to hidden states (B, T, C)."""
+        return self.apply_blocks(self.embed(ids), 0, [None] * len(self.h))
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Maps ids (B, T) to (B, T, C): what a character means where it stands, and 1 to 3 places further on."""
+        """Maps ids (B, T) to (B, T, C): each character contributes to its own position and to the next three."""
         T = ids.size(1)
-        meanings = self.wte(ids).chunk(WIDTH, dim=2)  # (B, T, C) each
-        x = torch.stack([F.pad(meaning, (0, 0, place, 0))[:, :T] for place, meaning in enumerate(meanings)]).sum(dim=0)
+        by_shift = self.wte(ids).chunk(EMBEDDING_WIDTH, dim=2)  # (B, T, C) each
+        x = torch.stack([F.pad(part, (0, 0, shift, 0))[:, :T] for shift, part in enumerate(by_shift)]).sum(dim=0)
         return self.drop(self.ln_e(x))
 
-    def mix(self, x: Tensor, start: int, pasts: Sequence[Past | None]) -> Tensor:
-        """Maps x (B, T, C), which continues what is past at position `start`, to what is known then, (B, T, C)."""
-        turns = rotation(torch.arange(start, start + x.size(1), device=x.device), self.head_size)
-        for block, past in zip(self.h, pasts, strict=True):
-            x = block(x, turns, past)
+    def apply_blocks(self, x: Tensor, start: int, caches: Sequence[KVCache | None]) -> Tensor:
+        """Maps embeddings (B, T, C), which follow the cached ones from position `start`, to hidden states (B, T, C)."""
+        cos_sin = rope(torch.arange(start, start + x.size(1), device=x.device), self.head_size)
+        for block, cache in zip(self.h, caches, strict=True):
+            x = block(x, cos_sin, cache)
         return self.ln_f(x)
 
 
 class ModernGPT(LanguageModel):
-    """The transformer and a head of its own.
+    """The modern transformer and an untied head.
 
     Raises:
-        ConfigError: If the config asks for biases, or for heads of an odd size.
+        ConfigError: If the config has biases or an odd head size.
     """
 
     transformer: Transformer
@@ -143,21 +143,21 @@ class ModernGPT(LanguageModel):
         if config.n_embd // config.n_head % 2:
             raise ConfigError(
                 f"n_embd ({config.n_embd}) must be an even multiple of n_head ({config.n_head}), "
-                "because modern heads turn pairs of channels"
+                "because RoPE rotates pairs of channels"
             )
         super().__init__(config, Transformer(config))
 
-    def next_logits(self, ids: Tensor, pasts: list[Past]) -> Tensor:
-        """Predicts the character that comes next.
+    def next_logits(self, ids: Tensor, caches: list[KVCache]) -> Tensor:
+        """Predicts the next character of each text.
 
-        Only the positions that are new since the last call are computed, beyond block_size too: what keys and values
-        say is true wherever the window stands. There a character sees the block_size characters up to itself, as the
-        last of a window does in training, but what it knows of them still holds what they saw before. Of a longer
-        text at the first call the last block_size characters count.
+        Only the positions added since the last call are computed, even beyond block_size: with RoPE, cached keys and
+        values stay valid when the window moves. A position then attends to the last block_size positions, as the last
+        position of a training window does, but their cached keys and values also carry information from positions that
+        have left the window. If the texts of the first call are longer, only their last block_size characters are used.
         """
-        start = pasts[0].length
+        start = caches[0].length
         if start == 0:
             x = self.transformer.embed(ids[:, -self.config.block_size :])
         else:
-            x = self.transformer.embed(ids[:, -WIDTH:])[:, -1:]
-        return self.lm_head(self.transformer.mix(x, start, pasts)[:, -1])
+            x = self.transformer.embed(ids[:, -EMBEDDING_WIDTH:])[:, -1:]
+        return self.lm_head(self.transformer.apply_blocks(x, start, caches)[:, -1])

@@ -1,1 +1,1 @@
-"""How weights are updated: parameter groups, Muon, the schedule of the learning rate."""
+"""Parameter groups, Muon and the learning rate schedule."""

@@ -1,4 +1,4 @@
-"""How weights are updated: the optimizer, its settings, and its learning rate at each step."""
+"""Settings of the optimizer, its parameter groups, and its construction."""
 
 import math
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ OptimizerName = Literal["adamw", "muon"]
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How the weights of a network are updated, by the arguments of CharGPT of these names, which are said there.
+    """Optimizer settings; the arguments of CharGPT with the same names document them.
 
     Raises:
-        ConfigError: If a number is out of its range.
+        ConfigError: If a value is out of range.
     """
 
     optimizer: OptimizerName
@@ -57,10 +57,10 @@ class OptimizerConfig:
                 raise ConfigError(f"{name} ({getattr(self, name)}) must {rule}")
 
     def learning_rate_ratio(self, step: int) -> float:
-        """The learning rate of an update as a share of the peak."""
+        """Returns the learning rate of update number `step`, counted from 0, as a fraction of the peak."""
         if not self.decay_lr:
             return 1.0
-        rate = learning_rate_at(
+        lr = learning_rate_at(
             step,
             learning_rate=self.learning_rate,
             min_lr=self.min_lr,
@@ -69,21 +69,21 @@ class OptimizerConfig:
             lr_decay_iters=self.lr_decay_iters,
             lr_decay=self.lr_decay,
         )
-        return rate / self.learning_rate
+        return lr / self.learning_rate
 
     def groups(self, network: nn.Module) -> list[dict[str, Any]]:
-        """The weights of a network (with blocks `transformer.h`) and their settings at the peak.
+        """Returns the parameter groups of a network with blocks `transformer.h`, with peak learning rates.
 
-        Matrices and embeddings decay; vectors (biases, norms) do not.
+        Weight decay applies to matrices and embeddings, but not to vectors (biases and norm weights).
         """
-        of_muon, matrices, vectors = [], [], []
-        for name, weights in network.named_parameters():
-            if weights.dim() < 2:
-                vectors.append(weights)
+        muon_matrices, matrices, vectors = [], [], []
+        for name, parameter in network.named_parameters():
+            if parameter.dim() < 2:
+                vectors.append(parameter)
             elif self.optimizer == "muon" and name.startswith("transformer.h."):
-                of_muon.append(weights)
+                muon_matrices.append(parameter)
             else:
-                matrices.append(weights)
+                matrices.append(parameter)
         adamw = {"lr": self.learning_rate, "betas": (self.beta1, self.beta2)}
         groups = [
             {"params": matrices, "weight_decay": self.weight_decay, **adamw},
@@ -91,16 +91,16 @@ class OptimizerConfig:
         ]
         if self.optimizer == "muon":
             muon = {"lr": self.muon_learning_rate, "momentum": self.muon_momentum}
-            groups.append({"params": of_muon, "weight_decay": self.weight_decay, **muon})
+            groups.append({"params": muon_matrices, "weight_decay": self.weight_decay, **muon})
         return groups
 
     def build(self, network: nn.Module, fused: bool, dtype: torch.dtype) -> tuple[Optimizer, LambdaLR]:
-        """Builds the optimizer of a network and its scheduler, at step 0.
+        """Returns the optimizer of a network, with peak learning rates, and its scheduler.
 
         Args:
-            network: Whose weights it updates.
-            fused: Whether AdamW is one kernel.
-            dtype: In which Muon orthogonalizes matrices; not in float16, where small gradients would vanish.
+            network: Network whose parameters it updates.
+            fused: Whether to use AdamW's fused kernel.
+            dtype: Dtype in which Muon orthogonalizes matrices; float32 replaces float16, in which small gradients vanish.
         """
         groups = self.groups(network)
         dtype = torch.float32 if dtype == torch.float16 else dtype

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step."""
+"""Learning rate schedule, a pure function of the step."""
 
 import math
 from typing import Literal
@@ -16,31 +16,29 @@ def learning_rate_at(
     constant_iters: int = 0,
     lr_decay: Decay = "cosine",
 ) -> float:
-    """Rises linearly to `learning_rate`, stays there, falls along half a cosine or a line to `min_lr`, and stays there.
+    """Returns the learning rate of an update: linear warmup, constant phase, cosine or linear decay, then `min_lr`.
 
     With w = warmup_iters, c = w + constant_iters, d = lr_decay_iters and p = (step - c) / (d - c):
 
-        step < w        learning_rate * (step + 1) / (w + 1)     never 0, and below the peak until step w
+        step < w        learning_rate * (step + 1) / (w + 1)     never 0; the peak is reached at step w
         w <= step < c   learning_rate
         c <= step < d   min_lr + (learning_rate - min_lr) * (1 + cos(pi * p)) / 2, or * (1 - p)
         step >= d       min_lr
 
-    The first line that holds counts: a warmup of d updates or more goes on past d and never reaches the peak, and what
-    is left of constant_iters at step d is cut off.
+    The first matching line applies: if w >= d, the warmup continues past d and never reaches the peak; a constant phase
+    is cut off at step d.
 
     Args:
-        step: Updates made so far; the value is for the next one.
-        learning_rate: The peak, reached at step `warmup_iters`.
-        min_lr: The end, reached at step `lr_decay_iters`.
-        warmup_iters: Updates of warmup.
-        lr_decay_iters: The step at which the decay ends, all before it counted in.
-        constant_iters: Updates at the peak before the decay.
-        lr_decay: The curve of the decay.
+        step: Number of updates made before this one.
+        learning_rate: Peak learning rate, reached at step `warmup_iters`.
+        min_lr: Final learning rate, reached at step `lr_decay_iters`.
+        warmup_iters: Number of warmup updates.
+        lr_decay_iters: Step at which the decay ends, counted from the start of training.
+        constant_iters: Number of updates at the peak, between warmup and decay.
+        lr_decay: Shape of the decay.
 
     Returns:
-        The learning rate of update number `step`, counted from 0.
-
-    The end points are nanoGPT's (its `get_lr`).
+        Learning rate of update number `step`, counted from 0. The end points are those of nanoGPT's `get_lr`.
     """
     if step < warmup_iters:
         return learning_rate * (step + 1) / (warmup_iters + 1)
@@ -50,5 +48,5 @@ def learning_rate_at(
     if step < start:
         return learning_rate
     progress = (step - start) / (lr_decay_iters - start)  # 0 to 1
-    left = (1 + math.cos(math.pi * progress)) / 2 if lr_decay == "cosine" else 1 - progress
-    return min_lr + (learning_rate - min_lr) * left
+    remaining = (1 + math.cos(math.pi * progress)) / 2 if lr_decay == "cosine" else 1 - progress
+    return min_lr + (learning_rate - min_lr) * remaining

@@ -9,9 +9,8 @@ from lightning.pytorch.plugins import Precision
 from support.bare_trainer import fit, tiny
 from support.command_line import TINY, VERSE, rows
 
-from chargpt_lightning import GPT, CharGPT, GPTConfig
+from chargpt_lightning import CharGPT
 from chargpt_lightning.callbacks import throughput
-from chargpt_lightning.models.modern import ModernGPT
 
 
 class Clock:
@@ -54,21 +53,6 @@ def test_each_evaluation_logs_the_speed_of_the_updates_since_the_last_one(run, c
         assert float(row["tokens_per_second"]) == tokens_per_s
         assert float(row["mfu"]) == pytest.approx(tokens_per_s * flop / 1e6)
     assert len(evaluations) > 2
-
-
-@pytest.mark.parametrize("network", [GPT, ModernGPT])
-def test_operations_are_those_that_torch_counts(network):
-    """Of a network without attention to speak of; PyTorch counts the backward of the first product as well."""
-    config = GPTConfig(vocab_size=65, block_size=32, n_layer=3, n_head=2, n_embd=64)
-    gpt = network(config)
-    ids = torch.zeros(2, 32, dtype=torch.long)
-    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
-        gpt(ids).sum().backward()
-    products = sum(
-        flop for operation, flop in counter.get_flop_counts()["Global"].items() if operation is torch.ops.aten.mm
-    )
-    attention = 12 * 3 * 64 * 32
-    assert 64 * (throughput.flop_per_token(gpt) - attention) == products
 
 
 def test_a_device_is_as_fast_as_its_products():

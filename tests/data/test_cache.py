@@ -28,7 +28,7 @@ from chargpt_lightning import CharVocab
 from chargpt_lightning.data import corpus, text_files
 from chargpt_lightning.data.cache import TextFacts, text_facts, text_ids
 from chargpt_lightning.data.corpus import cache_directory, load_corpus
-from chargpt_lightning.data.windows import MOST_SHUFFLED
+from chargpt_lightning.data.windows import MAX_SHUFFLED
 from chargpt_lightning.utils.errors import ConfigError
 
 HARD = st.sampled_from("ab\r\n\ufeff\x00é不\U0001f642") | st.characters(exclude_categories=["Cs"])
@@ -52,7 +52,7 @@ def readings(monkeypatch):
     """Grows by one whenever a text is decoded."""
     readings = []
     decode = corpus.decode_utf8
-    monkeypatch.setattr(corpus, "decode_utf8", lambda chunks, said: readings.append(said) or decode(chunks, said))
+    monkeypatch.setattr(corpus, "decode_utf8", lambda chunks, label: readings.append(label) or decode(chunks, label))
     return readings
 
 
@@ -135,7 +135,7 @@ def test_damage_that_keeps_the_length_is_noticed_and_is_one_line(run, suffix):
         gc.collect()  # Windows overwrites nothing that is mapped
         in_cache()[suffix].write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         said = run("validate").err
-        assert said.count("cache: ") == said.count(f"{suffix} is damaged, and is made again") == 1
+        assert said.count("cache: ") == said.count(f"{suffix} is damaged and will be rebuilt") == 1
         assert in_cache()[suffix].read_bytes() == whole
     assert "cache: " not in run("validate").err
 
@@ -175,8 +175,8 @@ def test_of_those_who_start_at_once_one_encodes(readings):
 def test_a_cache_that_cannot_be_written_is_one_line(run, monkeypatch, cache):
     place = Path(cache).absolute()
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
-    said = re.escape(f"the cache ({place.as_posix()}/chargpt_lightning/texts) must be a directory that can be written")
-    assert re.fullmatch(rf"{said}, but: \w.+; XDG_CACHE_HOME names another place", refused(run, *TINY))
+    said = re.escape(f"the cache ({place.as_posix()}/chargpt_lightning/texts) must be a writable directory")
+    assert re.fullmatch(rf"{said}, but: \w.+; set XDG_CACHE_HOME to use another one", refused(run, *TINY))
 
 
 @posix
@@ -185,7 +185,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_text(run):
     with full_disk():
         message = refused(run, *TINY)
     assert message.startswith("the cache (")
-    assert message.endswith("written, but: File too large; XDG_CACHE_HOME names another place")
+    assert message.endswith("must be a writable directory, but: File too large; set XDG_CACHE_HOME to use another one")
     assert set(in_cache()) == {".json"}
 
 
@@ -194,7 +194,9 @@ def test_a_foreign_character_is_named_with_its_place_in_the_text_and_leaves_no_i
     Path("verse.txt").write_text(VERSE + "ü" + VERSE, encoding="utf-8")
     text = load_corpus("verse.txt")
     facts = text_facts(text)
-    message = rf"data.text \('ü' at position {len(VERSE)} of verse.txt\) must use the 21 characters of the vocabulary"
+    message = (
+        rf"data.text \('ü' at position {len(VERSE)} of verse.txt\) must use only the 21 characters of the vocabulary"
+    )
     with pytest.raises(ConfigError, match=message):
         text_ids(text, facts, CharVocab.of(VERSE))
     assert set(in_cache()) == {".json"}
@@ -315,5 +317,5 @@ def test_memory_does_not_grow_with_the_text(form):
     for repetitions in (20_000, 1_000_000):  # 1 and 67 MB
         command = [sys.executable, "-c", PEAK, many_verses(form, repetitions)]
         peaks_kib.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
-    shuffled_kib = MOST_SHUFFLED * 8 // 1024
+    shuffled_kib = MAX_SHUFFLED * 8 // 1024
     assert peaks_kib[1] - peaks_kib[0] < shuffled_kib + 8 * 1024, peaks_kib

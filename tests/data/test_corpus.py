@@ -69,7 +69,7 @@ def test_tiny_shakespeare_is_downloaded_once(served):
 
 def test_a_wrong_download_is_refused_and_not_kept(served):
     served.write_text("<html>404</html>", encoding="utf-8")
-    with pytest.raises(ConfigError, match="the file there has another SHA-256"):
+    with pytest.raises(ConfigError, match="the file has another SHA-256"):
         load_corpus("tinyshakespeare")
     assert cached() == []
 
@@ -81,7 +81,9 @@ def test_a_spoilt_cache_is_downloaded_again(served):
 
 
 def test_without_network_tiny_shakespeare_says_what_to_do(unreachable):
-    with pytest.raises(ConfigError, match=r"ConnectionError.*or lie ready as .*tinyshakespeare.txt.*--data.text plays"):
+    with pytest.raises(
+        ConfigError, match=r"ConnectionError; save the file as .*tinyshakespeare.txt.*--data.text plays"
+    ):
         load_corpus("tinyshakespeare")
 
 
@@ -93,7 +95,7 @@ def test_auto_falls_back_to_the_plays_and_says_so(unreachable, caplog):
     with caplog.at_level(logging.WARNING, logger="chargpt_lightning"):
         assert load_corpus("auto").name == "plays"
     (record,) = caplog.records
-    assert "taking `plays` instead, whose figures are not comparable" in record.getMessage()
+    assert "using `plays` instead, whose losses are not comparable" in record.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -111,14 +113,18 @@ def test_a_file_that_cannot_serve_is_refused(content, message):
 
 
 def test_a_directory_is_no_text():
-    with pytest.raises(ConfigError, match=r"data.text \(\.\) must be a file, or a folder that nanoGPT prepared"):
+    with pytest.raises(
+        ConfigError, match=r"data.text \(\.\) must be a file, or a character-level data folder from nanoGPT"
+    ):
         load_corpus(".")
 
 
 @posix
 def test_what_can_be_read_only_once_is_no_text():
     os.mkfifo("pipe")
-    with pytest.raises(ConfigError, match=r"data.text \(pipe\) must be a file, because it is read more than once"):
+    with pytest.raises(
+        ConfigError, match=r"data.text \(pipe\) must be a regular file, because it is read more than once"
+    ):
         load_corpus("pipe")
 
 

@@ -20,7 +20,7 @@ from chargpt_lightning import CharDataModule, CharVocab
 from chargpt_lightning.data import nanogpt, text_files
 from chargpt_lightning.data.cache import text_facts
 from chargpt_lightning.data.corpus import load_corpus
-from chargpt_lightning.data.nanogpt import MOST_META_BYTES, read_alphabet, write_alphabet
+from chargpt_lightning.data.nanogpt import MAX_META_BYTES, read_alphabet, write_alphabet
 from chargpt_lightning.utils.errors import ConfigError
 
 META = Path("meta.pkl")
@@ -83,10 +83,10 @@ def test_what_nanogpt_does_without_need_not_be_there():
 def test_no_code_is_run(monkeypatch, protocol, payload):
     for bad in (payload, meta("ab") | {"more": payload}, {"itos": {0: payload}}):
         content = pickle.dumps(bad, protocol)
-        assert refusal(content) == "hold no code, and nothing but dicts, lists, strings and numbers"
+        assert refusal(content) == "contain only dicts, lists, strings and numbers, and no code"
         with monkeypatch.context() as patch:
             patch.setattr(nanogpt, "_is_plain", lambda *instruction: True)
-            assert refusal(content) == "be a pickle that is whole"
+            assert refusal(content) == "be an intact pickle"
         assert not Path("done").exists()
         pickle.loads(content)
         Path("done").unlink()  # it would have been run
@@ -101,7 +101,7 @@ def test_no_code_is_run(monkeypatch, protocol, payload):
     ],
 )
 def test_what_is_no_plain_value_is_refused(content):
-    assert refusal(content) == "hold no code, and nothing but dicts, lists, strings and numbers"
+    assert refusal(content) == "contain only dicts, lists, strings and numbers, and no code"
 
 
 @pytest.mark.parametrize(
@@ -150,17 +150,17 @@ def test_whatever_is_changed_in_a_pickle_there_is_one_line_or_an_alphabet(data, 
         ({"itos": "ab"}, "have an itos that maps ids from 0 on to characters"),
         ({"itos": {}}, "have an itos that maps ids from 0 on to characters"),
         ({"itos": {1: "a"}}, "have an itos that maps ids from 0 on to characters"),
-        ({"itos": {0: "a", 2: "b"}}, "map ids from 0 on to single characters, but 1 has none"),
-        ({"itos": {0: "a", "1": "b"}}, "map ids from 0 on to single characters, but 1 has none"),
-        ({"itos": {0: "a", 1: "the"}}, "map ids from 0 on to single characters, but 1 has none"),
-        ({"itos": {0: "a", 1: ""}}, "map ids from 0 on to single characters, but 1 has none"),
-        ({"itos": {0: "a", 1: 98}}, "map ids from 0 on to single characters, but 1 has none"),
-        ({"itos": {0: "a", 1: "\udc80"}}, "map ids from 0 on to single characters, but 1 has none"),
-        ({"itos": {0: "a", 1: "b", 2: "a"}}, "map each id to another character, but 0 and 2 share one"),
-        (meta("ab") | {"stoi": {"a": 1, "b": 0}}, "have a stoi that maps back what itos maps"),
-        (meta("ab") | {"stoi": {"a": 0}}, "have a stoi that maps back what itos maps"),
-        (meta("ab") | {"stoi": ["a", "b"]}, "have a stoi that maps back what itos maps"),
-        (meta("ab") | {"vocab_size": 3}, "have the vocab_size 2, because itos has as many characters"),
+        ({"itos": {0: "a", 2: "b"}}, "map ids from 0 on to single characters, but id 1 has none"),
+        ({"itos": {0: "a", "1": "b"}}, "map ids from 0 on to single characters, but id 1 has none"),
+        ({"itos": {0: "a", 1: "the"}}, "map ids from 0 on to single characters, but id 1 has none"),
+        ({"itos": {0: "a", 1: ""}}, "map ids from 0 on to single characters, but id 1 has none"),
+        ({"itos": {0: "a", 1: 98}}, "map ids from 0 on to single characters, but id 1 has none"),
+        ({"itos": {0: "a", 1: "\udc80"}}, "map ids from 0 on to single characters, but id 1 has none"),
+        ({"itos": {0: "a", 1: "b", 2: "a"}}, "map each id to a different character, but ids 0 and 2 share one"),
+        (meta("ab") | {"stoi": {"a": 1, "b": 0}}, "have a stoi that is the inverse of itos"),
+        (meta("ab") | {"stoi": {"a": 0}}, "have a stoi that is the inverse of itos"),
+        (meta("ab") | {"stoi": ["a", "b"]}, "have a stoi that is the inverse of itos"),
+        (meta("ab") | {"vocab_size": 3}, "have vocab_size 2, because itos has that many characters"),
     ],
 )
 def test_an_alphabet_that_is_none_is_refused(value, rule):
@@ -168,13 +168,13 @@ def test_an_alphabet_that_is_none_is_refused(value, rule):
 
 
 def test_a_file_that_cannot_be_a_vocabulary_is_not_read_to_its_end(monkeypatch):
-    monkeypatch.setattr(nanogpt, "read_chunks", lambda path, said: repeat(bytes(2**18)))  # which has none
-    with pytest.raises(ConfigError, match=rf"must have at most {MOST_META_BYTES:,} bytes, because no vocabulary has"):
+    monkeypatch.setattr(nanogpt, "read_chunks", lambda path, label: repeat(bytes(2**18)))  # which has none
+    with pytest.raises(ConfigError, match=rf"must have at most {MAX_META_BYTES:,} bytes, because no vocabulary needs"):
         read_alphabet(META)
 
 
 def test_an_alphabet_that_is_not_there_is_refused():
-    with pytest.raises(ConfigError, match=r"alphabet \(meta.pkl\) must be a file that can be read, but: No such file"):
+    with pytest.raises(ConfigError, match=r"alphabet \(meta.pkl\) must be a readable file, but: No such file"):
         read_alphabet(META)
 
 
@@ -230,7 +230,7 @@ def test_a_file_and_a_folder_are_never_taken_for_each_other():
 def test_an_alphabet_that_is_given_comes_before_the_folders():
     prepare("nano", "abab" * 50)
     assert ids(CharDataModule("nano", alphabet="bca"))[:4] == [2, 0, 2, 0]
-    with pytest.raises(ConfigError, match=r"data.text \('b' at position 1 of nano\) must use the 1 characters"):
+    with pytest.raises(ConfigError, match=r"data.text \('b' at position 1 of nano\) must use only the 1 characters"):
         _ = CharDataModule("nano", alphabet="a").ids
 
 
@@ -265,12 +265,12 @@ def test_another_border_in_the_same_text_is_said(run, tiny_run, subcommand):
     last = str(tiny_run / "checkpoints/last.ckpt")
     result = run(subcommand, "--ckpt_path", last, "--data.text", "nano", *more)
     assert result.code == 0
-    assert "changed: the first 340 characters of the text train, were 1206\n" in result.err
+    assert "changed: the training split is 340 characters, was 1206\n" in result.err
 
 
-IDS = "data.text (nano/{}.bin) must hold ids of two bytes each, at least one, but has {} bytes"
+IDS = "data.text (nano/{}.bin) must contain one or more ids of two bytes each, but has {} bytes"
 SHORT = "data.text (nano) must be longer: its {} split has 8 characters, and block_size (8) needs at least 9"
-FOLDERS = "data.text (nano) must be a file, or a folder that nanoGPT prepared for characters, but has no "
+FOLDERS = "data.text (nano) must be a file, or a character-level data folder from nanoGPT, but has no "
 
 
 @pytest.mark.parametrize(
@@ -279,17 +279,17 @@ FOLDERS = "data.text (nano) must be a file, or a folder that nanoGPT prepared fo
         ("train.bin", None, FOLDERS + "train.bin"),
         ("val.bin", None, FOLDERS + "val.bin"),
         ("meta.pkl", None, FOLDERS + "meta.pkl"),
-        ("meta.pkl", b"", "alphabet (nano/meta.pkl) must be a pickle that is whole"),
+        ("meta.pkl", b"", "alphabet (nano/meta.pkl) must be an intact pickle"),
         ("train.bin", b"", IDS.format("train", 0)),
         (
             "val.bin",
             b"\0\0\0",
-            "data.text (nano/val.bin) must hold ids of two bytes each, at least one, but has 3 bytes",
+            "data.text (nano/val.bin) must contain one or more ids of two bytes each, but has 3 bytes",
         ),
         (
             "val.bin",
             b"\x14\0" * 200 + b"\x15\0\xff\xff",
-            "data.text (nano/val.bin) must hold ids below 21, as many as meta.pkl has characters, "
+            "data.text (nano/val.bin) must contain only ids below 21, the number of characters in meta.pkl, "
             "but has 21 at position 200",
         ),
         (
@@ -317,7 +317,7 @@ def test_a_folder_with_nothing_says_all_that_it_lacks(run):
     [
         (lambda path: path.write_bytes(path.read_bytes() + b"\0\0"), "not change while it is read"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "not change while it is read"),
-        (Path.unlink, "be a file that can be read, but: No such file or directory"),
+        (Path.unlink, "be a readable file, but: No such file or directory"),
     ],
 )
 def test_a_folder_that_changes_while_it_is_read_is_refused(change, rule):

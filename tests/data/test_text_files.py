@@ -95,7 +95,7 @@ def test_a_list_of_one_is_that_one(books):
     prepare("nano", VERSE)
     for source in ("verse.txt", "books/*.txt", "nano", "plays"):
         one, alone = load_corpus([source]), load_corpus(source)
-        assert (one.name, one.said, one.alphabet) == (alone.name, alone.said, alone.alphabet)
+        assert (one.name, one.label, one.alphabet) == (alone.name, alone.label, alone.alphabet)
         assert list(one.raw_chunks()) == list(alone.raw_chunks())
 
 
@@ -157,20 +157,26 @@ def test_the_first_nine_tenths_of_the_whole_train(books):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (["verse.txt", "plays"], "data.text (plays) must stand alone, because only files make one text together"),
-        (["auto", "verse.txt"], "data.text (auto) must stand alone, "),
-        (["verse.txt", "tinyshakespeare"], "data.text (tinyshakespeare) must stand alone, "),
-        (["nano", "verse.txt"], "data.text (nano) must stand alone, "),
+        (
+            ["verse.txt", "plays"],
+            "data.text (plays) must be given alone, because only files can be combined into one text",
+        ),
+        (["auto", "verse.txt"], "data.text (auto) must be given alone, "),
+        (["verse.txt", "tinyshakespeare"], "data.text (tinyshakespeare) must be given alone, "),
+        (["nano", "verse.txt"], "data.text (nano) must be given alone, "),
         ([], "data.text ([]) must name at least one file"),
-        ("*.no", "data.text (*.no) must be a file, or match at least one, but there is none"),
-        (["verse.txt", "nan?"], "data.text (nan?) must be a file, or match at least one, but there is none"),
-        ("a\0/*.txt", "data.text (a\0/*.txt) must be a file, or match at least one, but there is none"),
-        (["verse.txt", "none.txt"], "data.text (none.txt) must be a file that can be read, but: No such file"),
+        ("*.no", "data.text (*.no) must be a file, or a pattern that matches at least one file"),
+        (["verse.txt", "nan?"], "data.text (nan?) must be a file, or a pattern that matches at least one file"),
+        ("a\0/*.txt", "data.text (a\0/*.txt) must be a file, or a pattern that matches at least one file"),
+        (["verse.txt", "none.txt"], "data.text (none.txt) must be a readable file, but: No such file"),
         (["verse.txt", "latin.txt"], "data.text (latin.txt) must be UTF-8, but byte 3 is not"),
         ("*.txt", "data.text (latin.txt) must be UTF-8, but byte 3 is not"),
-        (["verse.txt", "/dev/null"], "data.text (/dev/null) must be a file, because it is read more than once"),
+        (["verse.txt", "/dev/null"], "data.text (/dev/null) must be a regular file, because it is read more than once"),
         (["empty", "empty"], "data.text (empty and 1 more) must not be empty"),
-        (["/caf\udce9.txt", "verse.txt"], "data.text (/caf\udce9.txt) must be a path in UTF-8, in a locale of UTF-8"),
+        (
+            ["/caf\udce9.txt", "verse.txt"],
+            "data.text (/caf\udce9.txt) must be a UTF-8 path, because checkpoints store it",
+        ),
     ],
 )
 def test_what_cannot_serve_is_named(source, message):
@@ -187,7 +193,9 @@ def test_an_unknown_character_is_named_with_its_place_in_its_file(books, monkeyp
     Path("books/2.txt").write_text(VERSE + "ü", encoding="utf-8")
     with pytest.raises(ConfigError) as error:
         _ = CharDataModule("books/*.txt", alphabet="".join(sorted(set(VERSE)))).ids
-    assert str(error.value).startswith(f"data.text ('ü' at position {len(VERSE)} of books/2.txt) must use the 21 char")
+    assert str(error.value).startswith(
+        f"data.text ('ü' at position {len(VERSE)} of books/2.txt) must use only the 21 char"
+    )
 
 
 def test_a_text_of_several_files_that_is_too_short_is_called_by_the_first(run):

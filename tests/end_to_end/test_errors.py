@@ -31,11 +31,14 @@ CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine ha
         (["--model.learning_rate", "0"], "learning_rate (0.0) must be above 0 and finite"),
         (["--model.block_size", "200"], "data.text (verse.txt) must be longer: its val split has 134 characters"),
         (["--model.block_size", "2000"], "data.text (verse.txt) must be longer: its train split has 1206 characters"),
-        (["--data.text", "none.txt"], "data.text (none.txt) must be a file that can be read, but: No such file"),
+        (["--data.text", "none.txt"], "data.text (none.txt) must be a readable file, but: No such file"),
         (["--data.text", "empty.txt"], "data.text (empty.txt) must not be empty"),
-        (["--data.text", "configs"], "data.text (configs) must be a file, or a folder that nanoGPT prepared"),
+        (
+            ["--data.text", "configs"],
+            "data.text (configs) must be a file, or a character-level data folder from nanoGPT",
+        ),
         (["--data.text", "latin.txt"], "data.text (latin.txt) must be UTF-8, but byte 3 is not"),
-        (["--data.alphabet", "aab"], "alphabet ('aab') must hold each character once"),
+        (["--data.alphabet", "aab"], "alphabet ('aab') must contain each character once"),
         (["--seed_everything", "true"], "seed_everything (True) must be a number from 0 to 2**32 - 1"),
         (["--seed_everything", "-3"], "seed_everything (-3) must be a number from 0 to 2**32 - 1"),
         (["--trainer.accumulate_grad_batches", "0"], "accumulate_grad_batches (0) must be at least 1"),
@@ -99,10 +102,10 @@ def test_without_any_run_there_is_nothing_to_validate_or_sample(run, subcommand)
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--sample.prompt="], "prompt ('') must hold at least one character"),
-        (["--sample.prompt", "When é"], "prompt ('é' at position 5) must use the 21 characters of the vocabulary only"),
-        (["--sample.prompt", "FILE:none"], "prompt (none) must be a file that can be read, but: No such file"),
-        (["--sample.temperature", "-1"], "temperature (-1.0) must be 0 or more, and finite"),
+        (["--sample.prompt="], "prompt ('') must contain at least one character"),
+        (["--sample.prompt", "When é"], "prompt ('é' at position 5) must use only the 21 characters of the vocabulary"),
+        (["--sample.prompt", "FILE:none"], "prompt (none) must be a readable file, but: No such file"),
+        (["--sample.temperature", "-1"], "temperature (-1.0) must be at least 0 and finite"),
         (["--sample.top_k", "0"], "top_k (0) must be at least 1"),
         (["--sample.top_p", "1.5"], "top_p (1.5) must be above 0 and at most 1"),
         (["--sample.num_samples", "0"], "num_samples (0) must be at least 1"),
@@ -140,7 +143,7 @@ def test_a_text_with_characters_that_the_checkpoint_lacks_is_refused(run, tiny_r
     Path("other.txt").write_text("0123456789" * 100, encoding="utf-8")
     message = refused(run, "validate", "--data.text", "other.txt")
     assert message.startswith(
-        "data.text ('0' at position 0 of other.txt) must use the 21 characters of the vocabulary only"
+        "data.text ('0' at position 0 of other.txt) must use only the 21 characters of the vocabulary"
     )
 
 

@@ -40,7 +40,7 @@ def test_every_precision_trains(run, precision):
         (["--model.bias", "true"], "bias (True) must be False, because the modern architecture has no biases"),
         (
             ["--model.n_embd", "6"],
-            "n_embd (6) must be an even multiple of n_head (2), because modern heads turn pairs of channels",
+            "n_embd (6) must be an even multiple of n_head (2), because RoPE rotates pairs of channels",
         ),
         (["--model.muon_learning_rate", "0"], "muon_learning_rate (0.0) must be above 0 and finite"),
         (["--model.muon_momentum", "1"], "muon_momentum (1.0) must be at least 0 and below 1"),

@@ -101,14 +101,14 @@ def test_where_pipes_are_not_utf8_lines_are_written_all_the_same():
     assert f"text: {Path('吾輩.txt').absolute()}, " in err
     code, _, err = piped("predict", "--sample.prompt", "犬", PYTHONIOENCODING="cp1252")
     assert code == 1
-    assert "error: prompt ('犬' at position 0) must use the 28 characters of the vocabulary only: '\\n。あい" in err
+    assert "error: prompt ('犬' at position 0) must use only the 28 characters of the vocabulary: '\\n。あい" in err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--data.text", "犬.txt"], "data.text (犬.txt) must be a file that can be read, but: 'ascii' codec can't"),
+        (["--data.text", "犬.txt"], "data.text (犬.txt) must be a readable file, but: 'ascii' codec can't"),
         (["-c", "犬.yaml"], "config (犬.yaml) must be a file, or one of the recipes"),
         (["-c", "dog.yaml"], "a name or a file of settings must be in the locale's encoding (ANSI_X3.4-1968), but: "),
     ],
@@ -131,8 +131,8 @@ def test_a_file_of_settings_that_is_no_utf8_is_one_line(run):
 
 def test_a_prompts_unknown_characters_are_refused_and_told_the_way_out(run, tiny_run):
     message = refused(run, "predict", "--sample.prompt", "Wön")
-    assert message.startswith("prompt ('ö' at position 1) must use the 21 characters of the vocabulary only: ")
-    assert message.endswith("; `--sample.unknown skip` leaves out what is unknown")
+    assert message.startswith("prompt ('ö' at position 1) must use only the 21 characters of the vocabulary: ")
+    assert message.endswith("; `--sample.unknown skip` leaves unknown characters out")
     Path("other.txt").write_text("0" * 1000, encoding="utf-8")
     assert "sample.unknown" not in refused(run, "validate", "--data.text", "other.txt")
 
@@ -144,7 +144,7 @@ def test_a_prompts_unknown_characters_are_skipped_aloud(run, tiny_run):
     assert skipped.out == plain.out
     checkpoint, said = skipped.err.splitlines()
     assert checkpoint.startswith("checkpoint: ")
-    assert said == "prompt: skipped 'éö🙂' (4 in all), which the vocabulary has not"
+    assert said == "prompt: skipped 'éö🙂' (4 in all): not in the vocabulary"
     assert "skipped" not in run("predict", "--sample.prompt", "When a", *skip).err
     Path("prompt.txt").write_text("éWhen a", encoding="utf-8")
     assert run("predict", "--sample.prompt", "FILE:prompt.txt", *skip).out == plain.out
@@ -153,7 +153,7 @@ def test_a_prompts_unknown_characters_are_skipped_aloud(run, tiny_run):
 def test_a_prompt_of_nothing_but_unknown_characters_is_refused(run, tiny_run):
     message = refused(run, "predict", "--sample.prompt", "éö" * 300, "--sample.unknown", "skip")
     assert message.startswith("prompt ('éöéö")
-    assert ") must hold at least one character of the vocabulary: '\\n ,?IW" in message
+    assert ") must contain at least one character of the vocabulary: '\\n ,?IW" in message
     assert len(message) < 300
 
 

@@ -44,11 +44,14 @@ def test_sample_drops_nothing_out_and_leaves_the_module_as_it_was():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"prompt": ""}, r"prompt \(''\) must hold at least one character"),
-        ({"prompt": "abx"}, r"prompt \('x' at position 2\) must use the 3 characters"),
+        ({"prompt": ""}, r"prompt \(''\) must contain at least one character"),
+        ({"prompt": "abx"}, r"prompt \('x' at position 2\) must use only the 3 characters"),
         ({"unknown": "drop"}, r"unknown \(drop\) must be one of refuse, skip"),
-        ({"prompt": "xyz", "unknown": "skip"}, r"prompt \('xyz'\) must hold at least one character of the vocabulary"),
-        ({"temperature": -1}, r"temperature \(-1\) must be 0 or more"),
+        (
+            {"prompt": "xyz", "unknown": "skip"},
+            r"prompt \('xyz'\) must contain at least one character of the vocabulary",
+        ),
+        ({"temperature": -1}, r"temperature \(-1\) must be at least 0"),
         ({"max_new_tokens": 0}, r"max_new_tokens \(0\) must be at least 1"),
     ],
 )
@@ -61,7 +64,7 @@ def test_sample_skips_what_is_unknown_aloud(caplog):
     model = CharGPT("abc", **SHAPE)
     assert model.sample("xaxby", 5, unknown="skip") == model.sample("ab", 5)
     assert [record.getMessage() for record in caplog.records] == [
-        "prompt: skipped 'xy' (3 in all), which the vocabulary has not"
+        "prompt: skipped 'xy' (3 in all): not in the vocabulary"
     ]
 
 

@@ -255,7 +255,7 @@ def answer(port: int, what: str) -> Any:
 def test_a_prompt_that_the_text_has_not_is_refused_before_the_run_begins(run):
     result = run(*TINY, "--trainer.logger", "TensorBoard", "--sample.prompt", "Ω")
     assert result.code == 1
-    assert "error: prompt ('Ω' at position 0) must use the" in result.err
+    assert "error: prompt ('Ω' at position 0) must use only the" in result.err
     assert not Path("runs").exists()
 
 

@@ -94,3 +94,18 @@ def test_a_network_that_cannot_be_is_refused(change, message):
 def test_a_text_longer_than_the_context_is_refused(build):
     with pytest.raises(ConfigError, match=r"ids \(9 characters\) must not be longer than block_size \(8\)"):
         build()(random_ids(time=9))
+
+
+@pytest.mark.parametrize("network", [GPT, ModernGPT])
+def test_operations_are_those_that_torch_counts(network):
+    """Of a network without attention to speak of; PyTorch counts the backward of the first product as well."""
+    config = GPTConfig(vocab_size=65, block_size=32, n_layer=3, n_head=2, n_embd=64)
+    gpt = network(config)
+    ids = torch.zeros(2, 32, dtype=torch.long)
+    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+        gpt(ids).sum().backward()
+    products = sum(
+        flop for operation, flop in counter.get_flop_counts()["Global"].items() if operation is torch.ops.aten.mm
+    )
+    attention = 12 * 3 * 64 * 32
+    assert 64 * (gpt.flop_per_token() - attention) == products

@@ -64,7 +64,7 @@ def test_against_transformers_gpt2(bias):
     torch.testing.assert_close(ours(random_ids()), theirs(random_ids()).logits, atol=1e-5, rtol=0)
 
 
-def test_loss_at_initialisation_is_near_that_of_guessing():
+def test_loss_at_initialization_is_near_that_of_guessing():
     torch.manual_seed(0)
     network = GPT(GPTConfig(**RECIPE)).eval()
     ids = torch.randint(65, (16, 65))

@@ -35,7 +35,7 @@ def test_the_recipes_network_has_as_many_parameters_as_nanogpts_to_a_few_per_cen
     }
 
 
-def test_loss_at_initialisation_is_near_that_of_guessing():
+def test_loss_at_initialization_is_near_that_of_guessing():
     torch.manual_seed(0)
     gpt = ModernGPT(GPTConfig(vocab_size=65, block_size=64, n_layer=4, n_head=4, n_embd=128)).eval()
     ids = torch.randint(65, (16, 65))
@@ -45,8 +45,10 @@ def test_loss_at_initialisation_is_near_that_of_guessing():
 
 def test_products_of_rotated_vectors_know_distances_only():
     q, k = torch.randn(2, 1, 1, 1, 16, generator=torch.Generator().manual_seed(0))
-    turns = modern.rotation(torch.arange(40), head_size=16)
-    product = torch.einsum("bhtd,bhsd->ts", modern.rotated(q, turns), modern.rotated(k, turns))  # of times t and s
+    cos_sin = modern.rope(torch.arange(40), head_size=16)
+    product = torch.einsum(
+        "bhtd,bhsd->ts", modern.apply_rope(q, cos_sin), modern.apply_rope(k, cos_sin)
+    )  # of times t and s
     for distance in (0, 1, 7, 30):
         same = product.diagonal(-distance)
         torch.testing.assert_close(same, same[:1].expand_as(same), atol=1e-4, rtol=0)
@@ -64,16 +66,16 @@ def test_angles_are_exact_at_any_position(position):
     with localcontext(prec=60):
         angles = [turn(position, Decimal(10_000) ** -(Decimal(2 * pair) / 32)) for pair in range(16)]
     expected = torch.tensor([[[f(angle) for angle in angles]] for f in (math.cos, math.sin)], dtype=torch.float64)
-    rotation = modern.rotation(torch.tensor([position]), head_size=32)
-    assert rotation.dtype == torch.float32
-    torch.testing.assert_close(rotation.double(), expected, rtol=0, atol=5e-7)  # float64's angle at 2**31; else 3e-8
+    cos_sin = modern.rope(torch.tensor([position]), head_size=32)
+    assert cos_sin.dtype == torch.float32
+    torch.testing.assert_close(cos_sin.double(), expected, rtol=0, atol=5e-7)  # float64's angle at 2**31; else 3e-8
 
 
 def test_rotation_keeps_lengths_and_leaves_the_first_position_alone():
     x = torch.randn(2, 3, 5, 8, generator=torch.Generator().manual_seed(0))
-    turned = modern.rotated(x, modern.rotation(torch.arange(5), head_size=8))
-    torch.testing.assert_close(turned.norm(dim=3), x.norm(dim=3))
-    assert torch.equal(turned[:, :, 0], x[:, :, 0])
+    rotated = modern.apply_rope(x, modern.rope(torch.arange(5), head_size=8))
+    torch.testing.assert_close(rotated.norm(dim=3), x.norm(dim=3))
+    assert torch.equal(rotated[:, :, 0], x[:, :, 0])
 
 
 def test_a_character_is_embedded_with_the_three_before_it():
@@ -84,15 +86,15 @@ def test_a_character_is_embedded_with_the_three_before_it():
         changed = ids.clone()
         changed[0, position] = (ids[0, position] + 1) % 11
         differs = (embed(changed) != before).any(dim=2)[0]
-        assert differs.tolist() == [position <= place < position + modern.WIDTH for place in range(8)]
+        assert differs.tolist() == [position <= place < position + modern.EMBEDDING_WIDTH for place in range(8)]
 
 
 @torch.no_grad()
 def test_cached_logits_are_those_of_a_network_whose_attention_sees_a_band_of_the_whole_text(monkeypatch):
     gpt, wide = network(block_size=8), network(block_size=40)
     ids = random_ids(3, 40)
-    pasts = gpt.new_pasts()
-    cached = [gpt.next_logits(ids[:, :length], pasts) for length in range(5, 41)]
+    caches = gpt.new_caches()
+    cached = [gpt.next_logits(ids[:, :length], caches) for length in range(5, 41)]
 
     def banded(q, k, v, dropout_p):
         distance = torch.arange(40)[:, None] - torch.arange(40)
@@ -110,7 +112,7 @@ def test_cached_logits_are_those_of_a_network_whose_attention_sees_a_band_of_the
 @torch.no_grad()
 def test_of_a_long_prompt_the_last_block_counts():
     gpt, ids = network(), random_ids(2, 20)
-    torch.testing.assert_close(gpt.next_logits(ids, gpt.new_pasts()), gpt(ids[:, -8:])[:, -1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gpt.next_logits(ids, gpt.new_caches()), gpt(ids[:, -8:])[:, -1], atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -118,9 +120,9 @@ def test_each_position_is_computed_once_also_beyond_block_size():
     gpt = network(block_size=4)
     widths: list[int] = []
     gpt.transformer.h[0].register_forward_hook(lambda block, inputs, output: widths.append(output.size(1)))
-    pasts = gpt.new_pasts()
+    caches = gpt.new_caches()
     for length in range(2, 10):
-        gpt.next_logits(random_ids(1, 10)[:, :length], pasts)
+        gpt.next_logits(random_ids(1, 10)[:, :length], caches)
     assert widths == [2, 1, 1, 1, 1, 1, 1, 1]
 
 
@@ -130,7 +132,7 @@ def test_each_position_is_computed_once_also_beyond_block_size():
         ({"bias": True}, "bias (True) must be False, because the modern architecture has no biases"),
         (
             {"n_embd": 6},
-            "n_embd (6) must be an even multiple of n_head (2), because modern heads turn pairs of channels",
+            "n_embd (6) must be an even multiple of n_head (2), because RoPE rotates pairs of channels",
         ),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from chargpt_lightning.optim import muon
-from chargpt_lightning.optim.muon import POLYNOMIALS, Muon, orthogonalised
+from chargpt_lightning.optim.muon import POLYNOMIALS, Muon, orthogonalized
 
 SHAPES = [(32, 32), (96, 32), (32, 128)]
 ADAMW = {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1}
@@ -29,13 +29,13 @@ def test_the_polynomials_keep_their_promise_from_a_hundredth_to_one():
 
 
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
-def test_the_orthogonalised_is_within_the_promise_of_the_exact_polar_factor(rows, columns):
+def test_the_orthogonalized_is_within_the_promise_of_the_exact_polar_factor(rows, columns):
     given = matrices(rows, columns, smallest=0.1)  # above a hundredth of the norm
     u, _, v = torch.linalg.svd(given, full_matrices=False)
-    result = orthogonalised(given)
+    result = orthogonalized(given)
     error = torch.linalg.matrix_norm(result - u @ v, ord=2)
     assert 0.1 < error.max() < 0.2701
-    in_bf16 = orthogonalised(given.bfloat16()).double()
+    in_bf16 = orthogonalized(given.bfloat16()).double()
     assert torch.linalg.matrix_norm(in_bf16 - u @ v, ord=2).max() < 0.27 + 0.06
 
 
@@ -43,7 +43,7 @@ def test_the_orthogonalised_is_within_the_promise_of_the_exact_polar_factor(rows
 def test_directions_stay_and_small_values_grow_by_no_more_than_said(rows, columns):
     given = matrices(rows, columns, smallest=1e-6)
     u, values, v = torch.linalg.svd(given, full_matrices=False)
-    became = u.mT @ orthogonalised(given) @ v.mT
+    became = u.mT @ orthogonalized(given) @ v.mT
     diagonal = became.diagonal(dim1=1, dim2=2)
     torch.testing.assert_close(became, torch.diag_embed(diagonal), atol=1e-9, rtol=0)
     assert (diagonal <= 78.4 * values / values.norm(dim=1, keepdim=True)).all()
@@ -51,7 +51,7 @@ def test_directions_stay_and_small_values_grow_by_no_more_than_said(rows, column
 
 
 def test_zeros_stay_zeros():
-    assert torch.equal(orthogonalised(torch.zeros(2, 4, 8)), torch.zeros(2, 4, 8))
+    assert torch.equal(orthogonalized(torch.zeros(2, 4, 8)), torch.zeros(2, 4, 8))
 
 
 def problem(optimizer_of) -> dict[str, torch.Tensor]:

@@ -132,7 +132,7 @@ def loss(change: str) -> float:
     """The exact loss of a short run of the fast recipe with an ingredient changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PL_GLOBAL_SEED", "0")
-        for module, name in ((modern, "rotated"), (modern, "WIDTH"), (muon, "POLYNOMIALS")):
+        for module, name in ((modern, "apply_rope"), (modern, "EMBEDDING_WIDTH"), (muon, "POLYNOMIALS")):
             patch.setattr(module, name, getattr(module, name))  # for a change to be undone
         return measure("verse.txt", change, seed=0, steps=WARMUP + 2, batch_size=4)["val_loss"]
 
