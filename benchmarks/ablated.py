@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 

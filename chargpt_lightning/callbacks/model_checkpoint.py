@@ -55,7 +55,7 @@ class BestAndLast(ModelCheckpoint):
         """Reads the loss to beat from best.ckpt, whichever checkpoint the run resumes from."""
         super().setup(trainer, pl_module, stage)
         loss = None
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.is_global_zero and not _is_dry_run(trainer):
             if self._branches_at is not None and self._branches_from is not None:
                 self._begin_branch(trainer, self._branches_at, self._branches_from / CHECKPOINTS / "best.ckpt")
             loss = _loss_to_beat(self.best_path)
@@ -95,7 +95,7 @@ class BestAndLast(ModelCheckpoint):
 
     def save_now(self, trainer: L.Trainer) -> None:
         """Saves last.ckpt, unless it is a dry run."""
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not _is_dry_run(trainer):
             trainer.save_checkpoint(self.last_path, weights_only=False)
 
     @property
@@ -197,6 +197,10 @@ def best_checkpoint(trainer: L.Trainer) -> Best | None:
 def last_checkpoint(trainer: L.Trainer) -> Path | None:
     """Returns the path of last.ckpt, if there is one."""
     return next((keeper.last_path for keeper in _keepers(trainer) if keeper.last_path.exists()), None)
+
+
+def _is_dry_run(trainer: L.Trainer) -> bool:
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def _keepers(trainer: L.Trainer) -> list[BestAndLast]:

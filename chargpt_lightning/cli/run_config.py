@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import yaml  # type: ignore[import-untyped]
+import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 
 from chargpt_lightning.trainer.validation import without

@@ -11,7 +11,7 @@ from reprlib import repr  # cuts a long alphabet short
 from typing import Any
 
 import lightning as L
-import yaml  # type: ignore[import-untyped]
+import yaml
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
