@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from itertools import count, islice
 
-from benchmarks.ablated import CHANGES
 from benchmarks.contenders import Bench, worker
 from benchmarks.figures import Figures, Row, compare, interleave
+from benchmarks.workers.ablation import CHANGES
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -22,4 +22,4 @@ def changed(bench: Bench, name: str, steps: int, batch_size: int) -> Callable[[]
     """Trains with this change, with another seed each time."""
     seeds = count()
     settings = {"text": str(bench.text), "change": name, "steps": steps, "batch_size": batch_size}
-    return lambda: worker(bench, "ablated", seed=next(seeds), **settings)
+    return lambda: worker(bench, "ablation", seed=next(seeds), **settings)

@@ -64,7 +64,7 @@ def timed(bench: Bench, command: list[str]) -> Figures:
 
 def worker(bench: Bench, module: str, **settings: Any) -> Figures:
     """What a module of this package measures in a process of its own."""
-    _, said = run(bench, [sys.executable, "-m", f"benchmarks.{module}", json.dumps(settings)])
+    _, said = run(bench, [sys.executable, "-m", f"benchmarks.workers.{module}", json.dumps(settings)])
     return json.loads(next(line for line in reversed(said.splitlines()) if line.startswith("{")))
 
 

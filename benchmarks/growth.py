@@ -25,7 +25,7 @@ def of_texts(bench: Bench) -> list[Row]:
     texts = {name: bench.work / f"{size_mb}.txt" for name, size_mb in sizes.items() if size_mb < room_mb}
     for name, text in texts.items():
         repeat(bench.text, text, sizes[name] * 10**6)
-    loops = {name: partial(worker, bench, "loop", text=str(text)) for name, text in texts.items()}
+    loops = {name: partial(worker, bench, "training_loop", text=str(text)) for name, text in texts.items()}
     first = interleave({f"{name}, first": partial(loop, steps=20) for name, loop in loops.items()}, rounds=1)
     again = interleave(
         {name: partial(loop, steps=bench.sizes.steps) for name, loop in loops.items()}, bench.sizes.long_rounds
@@ -40,7 +40,7 @@ def of_texts(bench: Bench) -> list[Row]:
 
 def of_networks(bench: Bench) -> list[Row]:
     """The recipe, and what has twice and four times its batch, width or block size."""
-    loop = partial(worker, bench, "loop", text=str(bench.text), steps=bench.sizes.steps // 2)
+    loop = partial(worker, bench, "training_loop", text=str(bench.text), steps=bench.sizes.steps // 2)
     contenders: dict[str, Callable[[], Figures]] = {"the recipe": loop}
     for name, start in RECIPE.items():
         for doubling in range(1, bench.sizes.doublings + 1):

@@ -20,7 +20,9 @@ def measure(bench: Bench) -> list[Row]:
         nanogpt_train(bench, sizes.steps, sizes.steps)
         contenders["nanoGPT's sample.py"] = partial(nanogpt_sample, bench, flags)
     for block_size, characters in sizes.characters.items():
-        loop = partial(worker, bench, "sampler", block_size=block_size, samples=sizes.samples, characters=characters)
+        loop = partial(
+            worker, bench, "sampling_loop", block_size=block_size, samples=sizes.samples, characters=characters
+        )
         pairs.append((f"our loop, block {block_size}", f"nanoGPT's loop, block {block_size}"))
         contenders[f"our loop, block {block_size}"] = partial(loop, nanogpt=None)
         if bench.nanogpt:

@@ -26,10 +26,10 @@ def measure(bench: Bench) -> list[Row]:
 def contenders(bench: Bench) -> dict[str, Callable[[], Figures]]:
     """Those that are to be had; they evaluate at both ends of a run, where no step is timed."""
     steps = bench.sizes.steps
-    loop = partial(worker, bench, "loop", text=str(bench.text), steps=steps)
+    loop = partial(worker, bench, "training_loop", text=str(bench.text), steps=steps)
     found: dict[str, Callable[[], Figures]] = {}
     for name, precision in precisions().items():
-        found[f"matrix products, {name}"] = partial(worker, bench, "rate", precision=precision)
+        found[f"matrix products, {name}"] = partial(worker, bench, "matmul", precision=precision)
         found[f"fit, {name}"] = partial(fit, bench, steps, steps, "--trainer.precision", precision)
         found[f"bare loop, {name}"] = partial(loop, precision=precision)
         if find_spec("transformers"):

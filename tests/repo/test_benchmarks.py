@@ -12,15 +12,15 @@ from support import ROOT
 
 pytest.importorskip("termios", reason="the benchmark runs its contenders at pseudo-terminals")
 
-from benchmarks.ablated import CHANGES, measure
 from benchmarks.clock import WARMUP, steady_ms, steps_ms
 from benchmarks.compilation import pays_from
 from benchmarks.contenders import Bench, fit, nanogpt_train
 from benchmarks.figures import Row, compare, interleave, not_measured, table
 from benchmarks.growth import repeat
-from benchmarks.loop import step_gflop
 from benchmarks.sizes import QUICK
 from benchmarks.step import add_shares
+from benchmarks.workers.ablation import CHANGES, measure
+from benchmarks.workers.training_loop import step_gflop
 from chargpt_lightning import GPT, GPTConfig
 from chargpt_lightning.models import modern
 from chargpt_lightning.optim import muon

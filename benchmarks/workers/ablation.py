@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from benchmarks.clock import steady_ms
 from benchmarks.figures import Figures
-from benchmarks.loop import train
 from benchmarks.machine import ROOT, precisions
+from benchmarks.workers.training_loop import train
 from chargpt_lightning import CharDataModule, CharGPT
 from chargpt_lightning.models import modern
 from chargpt_lightning.optim import muon

@@ -1,6 +1,6 @@
 """Kills a run at random moments, resumes it each time, and compares it with the run that was never killed.
 
-    python benchmarks/kills.py --kills 50
+    python tests/end_to_end/kills.py --kills 50
 
 A network of a thousand parameters evaluates and saves every 10 updates, so that many kills fall into a save. Prints
 how many kills there were, how many of the checkpoints that they left could not be read, and how many differences the
