@@ -1,1 +1,1 @@
-"""Programs that each measure one thing in a process of their own, and print it as JSON."""
+"""Programs that sections run as separate processes: each measures one thing and prints it as JSON."""
