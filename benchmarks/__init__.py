@@ -1,1 +1,1 @@
-"""Measures the package beside its rivals on this machine, Linux or macOS: `python -m benchmarks`."""
+"""Compares the package with nanoGPT and Hugging Face on this machine (Linux or macOS): `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""The times of a run's steps, taken by a callback as any user's."""
+"""Step times: a callback that records them, and their median without warm-up and evaluations."""
 
 import json
 import time
@@ -10,14 +10,14 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-WARMUP = 10  # steps until caches and allocator are settled
+WARMUP = 10  # steps until caches and the memory allocator have settled
 
 
 class StepClock(Callback):
-    """Writes how long each step took.
+    """Writes the time of each training step to a file.
 
     Args:
-        file: Where to; a list of milliseconds.
+        file: Path of a JSON file, which will contain a list of milliseconds.
     """
 
     def __init__(self, file: str) -> None:
@@ -25,13 +25,13 @@ class StepClock(Callback):
         self._stamps_s: list[float] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The start of the first step."""
+        """Records the start of the first step."""
         self._stamps_s.append(time.perf_counter())
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The end of a step; what other callbacks do after it counts with the next."""
+        """Records the end of a step; callbacks that run after this one count toward the next step."""
         self._stamps_s.append(time.perf_counter())
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -40,10 +40,13 @@ class StepClock(Callback):
 
 
 def steps_ms(stamps_s: list[float]) -> list[float]:
-    """What lies between the stamps, in milliseconds."""
+    """Returns the milliseconds between successive time stamps."""
     return [1000 * (end - start) for start, end in pairwise(stamps_s)]
 
 
 def steady_ms(times_ms: list[float], eval_interval: int) -> float:
-    """The median step, without the first ones and without those that an evaluation precedes, there as here."""
+    """Returns the median step time without warm-up and without steps whose time includes an evaluation.
+
+    In both programs an evaluation counts toward the step after it.
+    """
     return median(ms for number, ms in enumerate(times_ms) if number >= WARMUP and number % eval_interval)

@@ -1,4 +1,4 @@
-"""What was measured on: processor, threads, versions, commit."""
+"""Describes the machine: processor, threads, versions, commit."""
 
 import os
 import platform
@@ -18,16 +18,16 @@ ROOT = Path(__file__).parent.parent
 
 
 def precisions() -> dict[str, str]:
-    """Those that the processor computes in, in Lightning's words; bf16 that is emulated would only be slow."""
+    """Returns Lightning's names of the precisions to measure; bf16 only where the CPU does not emulate it."""
     return {"float32": "32-true"} | ({"bf16": "bf16-mixed"} if native_precision("cpu") == "bf16-mixed" else {})
 
 
 def describe() -> dict[str, str | float]:
-    """The machine, the software and the command, for whoever reads the figures later."""
+    """Returns the machine, the software and the command, which are saved with the figures."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count() or 1,
-        "load": os.getloadavg()[0],  # before anything is measured: whatever else runs here shows
+        "load": os.getloadavg()[0],  # before anything is measured, to show whether other programs were running
         "threads": torch.get_num_threads(),
         "native_bf16": "bf16" in precisions(),
         "python": platform.python_version(),

@@ -1,10 +1,11 @@
-"""A training step of the recipe: ours, nanoGPT's, a bare loop, Hugging Face's network; and the machine's own rate."""
+"""A training step of the recipe: `fit`, nanoGPT, a bare loop, Hugging Face's network; and the rate of the machine."""
 
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 
-from benchmarks.contenders import Bench, fit, nanogpt_train, worker
+from benchmarks.bench import Bench
+from benchmarks.contenders import fit, nanogpt_train, worker
 from benchmarks.figures import Figures, Measured, Row, compare, interleave, not_measured
 from benchmarks.machine import precisions
 
@@ -12,24 +13,24 @@ RATES = ["square_gflop_per_s", "recipe_gflop_per_s", "share_of_square_rate"]
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Steps as ratios, rates as they are."""
+    """Compares step times, and lists rates without a rival."""
     measured = interleave(contenders(bench), bench.sizes.rounds)
     add_shares(measured)
     pairs = []
     for name in precisions():
-        ours, bare = f"fit, {name}", f"bare loop, {name}"
-        pairs += [(ours, "nanoGPT"), (ours, bare), (bare, f"Hugging Face, {name}")]
+        trainer, bare = f"fit, {name}", f"bare loop, {name}"
+        pairs += [(trainer, "nanoGPT"), (trainer, bare), (bare, f"Hugging Face, {name}")]
     missing = [] if find_spec("transformers") else [not_measured("Hugging Face", "transformers is not installed")]
     return compare(measured, ["step_ms"], pairs) + compare(measured, RATES) + missing
 
 
 def contenders(bench: Bench) -> dict[str, Callable[[], Figures]]:
-    """Those that are to be had; they evaluate at both ends of a run, where no step is timed."""
+    """Returns the contenders that are installed; they evaluate at both ends of a run, where no step is timed."""
     steps = bench.sizes.steps
-    loop = partial(worker, bench, "loop", text=str(bench.text), steps=steps)
+    loop = partial(worker, bench, "training_loop", text=str(bench.text), steps=steps)
     found: dict[str, Callable[[], Figures]] = {}
     for name, precision in precisions().items():
-        found[f"matrix products, {name}"] = partial(worker, bench, "rate", precision=precision)
+        found[f"matrix products, {name}"] = partial(worker, bench, "matmul", precision=precision)
         found[f"fit, {name}"] = partial(fit, bench, steps, steps, "--trainer.precision", precision)
         found[f"bare loop, {name}"] = partial(loop, precision=precision)
         if find_spec("transformers"):
@@ -40,9 +41,12 @@ def contenders(bench: Bench) -> dict[str, Callable[[], Figures]]:
 
 
 def add_shares(measured: Measured) -> None:
-    """Adds what share of the machine's rate in its precision each step reaches, by the operations of our network."""
+    """Adds the share that each step reaches of the machine's rate of matrix products in the same precision.
+
+    The operations of a step are those of this package's network, for all contenders.
+    """
     for name, rounds in measured.items():
-        precision = "bf16" if name.endswith("bf16") else "float32"  # nanoGPT's on a CPU
+        precision = "bf16" if name.endswith("bf16") else "float32"  # nanoGPT uses float32 on a CPU
         products, loops = measured[f"matrix products, {precision}"], measured["bare loop, float32"]
         for figures, product, loop in zip(rounds, products, loops, strict=True):
             if "step_ms" in figures:

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic, and the whole of it at sizes of seconds beside a nanoGPT that is none."""
+"""The arithmetic of the benchmarks, and all of their sections at small sizes with a stub of nanoGPT."""
 
 import json
 import math
@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-pytest.importorskip("termios", reason="the benchmark runs its contenders at pseudo-terminals")
+pytest.importorskip("termios", reason="the benchmarks run commands at pseudo-terminals")
 
-from benchmarks.ablated import CHANGES, measure
+from benchmarks.bench import QUICK, Bench
 from benchmarks.clock import WARMUP, steady_ms, steps_ms
-from benchmarks.compilation import pays_from
-from benchmarks.contenders import Bench, fit, nanogpt_train
+from benchmarks.compilation import break_even
+from benchmarks.contenders import fit, nanogpt_train
 from benchmarks.figures import Row, compare, interleave, not_measured, table
 from benchmarks.growth import repeat
-from benchmarks.loop import step_gflop
-from benchmarks.sizes import QUICK
 from benchmarks.step import add_shares
+from benchmarks.workers.ablation import CHANGES, measure
+from benchmarks.workers.training_loop import step_gflop
 from chargpt_lightning import GPT, GPTConfig
 from chargpt_lightning.models import modern
 from chargpt_lightning.optim import muon
@@ -53,7 +53,7 @@ class GPT:
 
 @pytest.fixture
 def nanogpt(tmp_path) -> Path:
-    """A directory that answers as nanoGPT does."""
+    """A directory with programs that print what nanoGPT's print."""
     directory = tmp_path / "nanoGPT"
     directory.mkdir()
     for name, source in NANOGPT.items():
@@ -61,38 +61,38 @@ def nanogpt(tmp_path) -> Path:
     return directory
 
 
-def test_contenders_take_turns():
+def test_contenders_are_measured_round_by_round():
     order = []
     contenders = {name: lambda name=name: order.append(name) or {"ms": float(len(order))} for name in "ab"}
     assert interleave(contenders, rounds=2) == {"a": [{"ms": 1.0}, {"ms": 3.0}], "b": [{"ms": 2.0}, {"ms": 4.0}]}
     assert order == ["a", "b", "a", "b"]
 
 
-def test_ratios_are_those_of_each_round():
-    measured = {"ours": [{"ms": 1.0, "mib": 7.0}, {"ms": 6.0, "mib": 7.0}], "theirs": [{"ms": 2.0}, {"ms": 3.0}]}
-    rows = compare(measured, ["ms"], [("ours", "theirs"), ("ours", "absent")])
-    assert rows == [Row("ours", "ms", [1.0, 6.0], "theirs", [0.5, 2.0]), Row("theirs", "ms", [2.0, 3.0])]
+def test_ratios_are_computed_in_each_round():
+    measured = {"fit": [{"ms": 1.0, "mib": 7.0}, {"ms": 6.0, "mib": 7.0}], "nanoGPT": [{"ms": 2.0}, {"ms": 3.0}]}
+    rows = compare(measured, ["ms"], [("fit", "nanoGPT"), ("fit", "absent")])
+    assert rows == [Row("fit", "ms", [1.0, 6.0], "nanoGPT", [0.5, 2.0]), Row("nanoGPT", "ms", [2.0, 3.0])]
 
 
 def test_the_table_shows_medians_and_ranges():
-    rows = [Row("ours", "ms", [1.0, 2.0, 1234.5], "theirs", [0.5, 0.25, 2.0]), not_measured("other", "not here")]
+    rows = [Row("fit", "ms", [1.0, 2.0, 1234.5], "nanoGPT", [0.5, 0.25, 2.0]), not_measured("other", "not here")]
     assert table({"step": rows}).splitlines()[2:] == [
-        "| step | ours | ms | 2 | 1 to 1,234 | 0.5 | 0.25 to 2 | theirs |",
+        "| step | fit | ms | 2 | 1 to 1,234 | 0.5 | 0.25 to 2 | nanoGPT |",
         "| step | other | not measured: not here |  |  |  |  |  |",
     ]
 
 
-def test_warm_up_and_evaluations_are_left_out_of_a_step():
+def test_step_time_excludes_warm_up_and_evaluations():
     assert steps_ms([1.0, 1.5, 1.75]) == [500, 250]
     assert steady_ms([9.0] * WARMUP + [9.0, 1.0, 9.0, 2.0, 9.0, 3.0], eval_interval=2) == 2
 
 
-def test_the_recipes_step_takes_four_gflop():
+def test_a_step_of_the_recipe_is_four_gflop():
     network = GPT(GPTConfig(vocab_size=65, block_size=64, n_layer=4, n_head=4, n_embd=128))
     assert step_gflop(network, batch_size=12) == pytest.approx(768 * (6 * 795_904 + 12 * 4 * 128 * 64) / 1e9)
 
 
-def test_a_step_is_held_against_the_rate_in_its_own_precision():
+def test_a_step_is_compared_with_the_matmul_rate_in_its_own_precision():
     measured = {
         "matrix products, float32": [{"square_gflop_per_s": 100.0}],
         "matrix products, bf16": [{"square_gflop_per_s": 400.0}],
@@ -104,11 +104,11 @@ def test_a_step_is_held_against_the_rate_in_its_own_precision():
     assert list(shares.values()) == [None, None, 0.5, 0.5]
 
 
-def test_compiling_pays_once_it_has_saved_what_it_cost():
+def test_compiling_breaks_even_when_its_start_up_time_is_saved():
     eager, compiled = {"step_ms": 30.0, "start_s": 3.0}, {"step_ms": 20.0, "start_s": 23.0}
-    assert pays_from("compiled", compiled, eager).values == [2000]
-    assert pays_from("compiled", eager, compiled).values == []
-    assert pays_from("compiled", compiled | {"start_s": 2.0}, eager).values == [0]  # never below 0
+    assert break_even("compiled", compiled, eager).values == [2000]
+    assert break_even("compiled", eager, compiled).values == []
+    assert break_even("compiled", compiled | {"start_s": 2.0}, eager).values == [0]  # never below 0
 
 
 def test_a_text_grows_by_repetition(tmp_path):
@@ -117,28 +117,28 @@ def test_a_text_grows_by_repetition(tmp_path):
     assert (tmp_path / "longer.txt").read_text(encoding="utf-8") == verse * (3000 // len(verse) + 1)
 
 
-def test_nanogpts_log_is_read(tmp_path, nanogpt):
+def test_step_times_are_read_from_nanogpts_log(tmp_path, nanogpt):
     bench = Bench(tmp_path, Path("verse.txt"), nanogpt, QUICK)
     assert nanogpt_train(bench, steps=20, eval_interval=4)["step_ms"] == 25
 
 
-def test_a_command_that_fails_says_why(tmp_path):
+def test_an_error_contains_the_output_of_the_failed_command(tmp_path):
     bench = Bench(tmp_path, Path("absent.txt"), None, QUICK)
-    with pytest.raises(RuntimeError, match=r"ended with 1:\s+error: data\.text .*absent"):
+    with pytest.raises(RuntimeError, match=r"failed with exit code 1:\s+error: data\.text .*absent"):
         fit(bench, steps=20, eval_interval=20)
 
 
 def loss(change: str) -> float:
-    """The exact loss of a short run of the fast recipe with an ingredient changed."""
+    """Returns the exact loss of a short run of the fast recipe with one ingredient changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PL_GLOBAL_SEED", "0")
         for module, name in ((modern, "apply_rope"), (modern, "EMBEDDING_WIDTH"), (muon, "POLYNOMIALS")):
-            patch.setattr(module, name, getattr(module, name))  # for a change to be undone
+            patch.setattr(module, name, getattr(module, name))  # restored at the end, as changes overwrite them
         return measure("verse.txt", change, seed=0, steps=WARMUP + 2, batch_size=4)["val_loss"]
 
 
 @pytest.mark.slow
-def test_every_change_of_the_recipe_learns_and_makes_a_difference():
+def test_every_changed_recipe_learns_and_has_its_own_loss():
     losses = [loss(change) for change in CHANGES]
     assert max(losses) < math.log(21)
     assert len(set(losses)) == len(CHANGES)
@@ -156,13 +156,13 @@ def test_every_section_is_measured(tmp_path, nanogpt):
 
 
 @pytest.mark.slow
-def test_what_is_missing_is_left_out(tmp_path):
+def test_without_nanogpt_the_rest_is_measured(tmp_path):
     report = measured(tmp_path, "--only", "process,sampling")
     assert {row["against"] for rows in report["sections"].values() for row in rows} == {""}
 
 
 def measured(tmp_path, *options: str) -> dict:
-    """What the command writes at sizes of seconds."""
+    """Runs the command at small sizes; returns its report."""
     command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path / "figures.json"), *options]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)

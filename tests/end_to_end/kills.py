@@ -1,10 +1,10 @@
-"""Kills a run at random moments, resumes it each time, and compares it with the run that was never killed.
+"""Kills a run at random moments, resumes it each time, and compares it with a run that was never killed.
 
-    python benchmarks/kills.py --kills 50
+    python tests/end_to_end/kills.py --kills 50
 
-A network of a thousand parameters evaluates and saves every 10 updates, so that many kills fall into a save. Prints
-how many kills there were, how many of the checkpoints that they left could not be read, and how many differences the
-finished run has; exits with 1 if there is any of either.
+The run trains a network of a thousand parameters, and evaluates and saves every 10 updates, so that many kills
+interrupt a save. Prints the number of kills, of unreadable checkpoints and of differences between the finished runs;
+exits with 1 if there are unreadable checkpoints or differences.
 """
 
 import argparse
@@ -31,11 +31,11 @@ SETTINGS = [
     *("--model.n_layer", "1", "--model.n_head", "2", "--model.n_embd", "8", "--model.block_size", "8"),
     *("--trainer.val_check_interval", "10", "--trainer.log_every_n_steps", "1"),
 ]
-LONGEST_DELAY_S = 4.0  # after the run has begun; an evaluation with its picture takes a third of a second
+LONGEST_DELAY_S = 4.0  # after training has started; an evaluation that draws curves.png takes a third of a second
 
 
 def main() -> None:
-    """Runs the comparison in a directory of its own."""
+    """Runs the comparison in a temporary directory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1337)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def compare(work: Path, kills: int, chance: random.Random) -> tuple[int, list[str], int, float]:
-    """Gives the number of unreadable checkpoints, what differs, the updates of the run and the seconds it all took."""
+    """Returns the number of unreadable checkpoints, the differences, the number of updates, and the elapsed seconds."""
     start_s = time.perf_counter()
     (work / "verse.txt").write_text(VERSE * 20, encoding="utf-8")
     broken = 0
@@ -56,29 +56,29 @@ def compare(work: Path, kills: int, chance: random.Random) -> tuple[int, list[st
         start(work, "killed", steps=10**6, kill_after_s=chance.uniform(0, LONGEST_DELAY_S))
         broken += sum(map(unreadable, work.glob("killed/*/checkpoints/*.ckpt")))
     steps = 10 + max(read_checkpoint(path).global_step for path in work.glob("killed/*/checkpoints/*.ckpt"))
-    for root in ("killed", "whole"):
+    for root in ("killed", "uninterrupted"):
         start(work, root, steps)
     return broken, list(differences(work)), steps, time.perf_counter() - start_s
 
 
 def start(work: Path, root: str, steps: int, kill_after_s: float | None = None) -> None:
-    """Starts or resumes the run below `root`, and lets it end or kills it."""
-    go_on = ["--ckpt_path", "last"] if list(work.glob(f"{root}/*/checkpoints/*.ckpt")) else SETTINGS
-    command = [*COMMAND, *go_on, "--trainer.default_root_dir", root, "--trainer.max_steps", str(steps)]
+    """Starts or resumes the run below `root`; kills it after a delay, or waits until it ends."""
+    settings = ["--ckpt_path", "last"] if list(work.glob(f"{root}/*/checkpoints/*.ckpt")) else SETTINGS
+    command = [*COMMAND, *settings, "--trainer.default_root_dir", root, "--trainer.max_steps", str(steps)]
     process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     if kill_after_s is not None:
         before = list(takewhile(lambda line: not line.startswith("run: "), process.stderr))
         assert process.poll() is None, "".join(before)
         time.sleep(kill_after_s)
-        lives = process.poll() is None
+        alive = process.poll() is None
         process.kill()
-    _, said = process.communicate()
-    assert process.returncode == 0 if kill_after_s is None else lives, said
+    _, errors = process.communicate()
+    assert process.returncode == 0 if kill_after_s is None else alive, errors
 
 
 def unreadable(checkpoint: Path) -> bool:
-    """Whether a checkpoint is not whole."""
+    """Returns whether a checkpoint cannot be read."""
     try:
         read_checkpoint(checkpoint)
     except ConfigError:
@@ -87,14 +87,16 @@ def unreadable(checkpoint: Path) -> bool:
 
 
 def differences(work: Path) -> Iterator[str]:
-    """Names what the killed run has otherwise than the whole one."""
-    killed, whole = (next(work.glob(f"{root}/*/checkpoints/last.ckpt")).parent for root in ("killed", "whole"))
-    ours, theirs = (read_columns(checkpoints.parent) for checkpoints in (killed, whole))
-    for name in (ours.keys() | theirs.keys()) - {*CLOCKED}:
-        if ours.get(name) != theirs.get(name):
+    """Yields the names of what differs between the killed and the uninterrupted run."""
+    killed, uninterrupted = (
+        next(work.glob(f"{root}/*/checkpoints/last.ckpt")).parent for root in ("killed", "uninterrupted")
+    )
+    columns, expected = (read_columns(checkpoints.parent) for checkpoints in (killed, uninterrupted))
+    for name in (columns.keys() | expected.keys()) - {*CLOCKED}:
+        if columns.get(name) != expected.get(name):
             yield f"metrics.csv: {name}"
     for name in ("best.ckpt", "last.ckpt"):
-        one, other = (torch.load(directory / name, weights_only=True) for directory in (killed, whole))
+        one, other = (torch.load(directory / name, weights_only=True) for directory in (killed, uninterrupted))
         for part in ("global_step", "state_dict", "optimizer_states", "lr_schedulers"):
             try:
                 torch.testing.assert_close(one[part], other[part], rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""Worker: trains the fast recipe with one ingredient changed. Prints its exact loss and its step as JSON."""
+"""The fast recipe with one ingredient changed: exact loss and step time."""
 
 import json
 import sys
@@ -15,18 +15,18 @@ from torch.nn import functional as F
 
 from benchmarks.clock import steady_ms
 from benchmarks.figures import Figures
-from benchmarks.loop import train
 from benchmarks.machine import ROOT, precisions
+from benchmarks.workers.training_loop import train
 from chargpt_lightning import CharDataModule, CharGPT
 from chargpt_lightning.models import modern
 from chargpt_lightning.optim import muon
 from chargpt_lightning.utils.hardware import keep_freed_memory
 
-Build = Callable[..., Any]  # of a CharGPT with the modern network, to which settings can be given
+Build = Callable[..., Any]  # builds the CharGPT of the fast recipe; keyword arguments override its settings
 
 
 def learned_positions(build: Build) -> CharGPT:
-    """GPT-2's embedding of positions instead of rotary ones."""
+    """GPT-2's learned position embeddings instead of rotary ones."""
     modern.apply_rope = lambda x, cos_sin: x
     module = build()
     transformer = module.gpt.transformer
@@ -37,7 +37,7 @@ def learned_positions(build: Build) -> CharGPT:
 
 
 def no_norm_of_queries_and_keys(build: Build) -> CharGPT:
-    """GPT-2's attention."""
+    """GPT-2's attention, without norms of queries and keys."""
     module = build()
     for block in module.gpt.transformer.h:
         block.attn.ln_q = block.attn.ln_k = nn.Identity()
@@ -57,20 +57,20 @@ def gelu(build: Build) -> CharGPT:
 
 
 def one_character_embedded(build: Build) -> CharGPT:
-    """GPT-2's embedding of each character by itself."""
+    """GPT-2's embedding of each character alone, without the three before it."""
     modern.EMBEDDING_WIDTH = 1
     return build()
 
 
 def no_norm_of_the_embedding(build: Build) -> CharGPT:
-    """GPT-2's stream, which starts unnormed."""
+    """GPT-2's residual stream, which starts without a norm."""
     module = build()
     module.gpt.transformer.ln_e = nn.Identity()
     return module
 
 
 def tied_head(build: Build) -> CharGPT:
-    """GPT-2's head, whose weights are those of the embedding and as small as there."""
+    """GPT-2's head, which shares the weights of the embedding and their initialization."""
     module = build()
     weight = module.gpt.transformer.wte.weight
     nn.init.normal_(weight, std=0.02)
@@ -80,12 +80,12 @@ def tied_head(build: Build) -> CharGPT:
 
 
 def adamw_alone(build: Build) -> CharGPT:
-    """AdamW for all weights, at five times nanoGPT's rate: once, thrice and ten times do less in a hundred updates."""
+    """AdamW for all weights, at the best of 1, 3, 5 and 10 times nanoGPT's learning rate at 100 updates."""
     return build(optimizer="adamw", learning_rate=5e-3, min_lr=5e-4)
 
 
 def five_newton_schulz_iterations(build: Build) -> CharGPT:
-    """Jordan's polynomial, five times, as torch.optim.Muon has it."""
+    """Five iterations of Jordan's polynomial, as in torch.optim.Muon."""
     muon.POLYNOMIALS = ((3.4445, -4.7750, 2.0315),) * 5  # type: ignore[assignment]
     return build()
 
@@ -96,7 +96,7 @@ def four_heads(build: Build) -> CharGPT:
 
 
 def rms_norms(build: Build) -> CharGPT:
-    """Norms that do not subtract the mean."""
+    """RMSNorm instead of LayerNorm in the blocks."""
     module = build()
     for block in module.gpt.transformer.h:
         block.ln_1, block.ln_2 = nn.RMSNorm(module.gpt.config.n_embd), nn.RMSNorm(module.gpt.config.n_embd)
@@ -104,7 +104,7 @@ def rms_norms(build: Build) -> CharGPT:
 
 
 def norms_without_weights(build: Build) -> CharGPT:
-    """Norms with nothing to learn."""
+    """LayerNorm without learned weights."""
     module = build()
     for part in module.modules():
         if isinstance(part, nn.LayerNorm):
@@ -113,14 +113,14 @@ def norms_without_weights(build: Build) -> CharGPT:
 
 
 def softly_capped_logits(build: Build) -> CharGPT:
-    """Logits between -15 and 15."""
+    """Logits softly capped to between -15 and 15."""
     module = build()
     module.gpt.lm_head.register_forward_hook(lambda head, inputs, logits: 15 * torch.tanh(logits / 15))
     return module
 
 
 def zero_head_and_projections(build: Build) -> CharGPT:
-    """What leads out of a block, and out of the network, starts at zero instead of torch's uniform spread."""
+    """Head and output projections initialized to zero instead of torch's uniform distribution."""
     module = build()
     for name, weights in module.gpt.named_parameters():
         if name.endswith(("c_proj.weight", "lm_head.weight")):
@@ -129,7 +129,7 @@ def zero_head_and_projections(build: Build) -> CharGPT:
 
 
 def nothing(build: Build) -> CharGPT:
-    """The fast recipe as it is."""
+    """The fast recipe unchanged."""
     return build()
 
 
@@ -137,16 +137,16 @@ CHANGES = {
     change.__name__: change
     for change in (
         nothing,
-        *(adamw_alone, gelu, one_character_embedded, no_norm_of_the_embedding),  # what the recipe has, taken away
+        *(adamw_alone, gelu, one_character_embedded, no_norm_of_the_embedding),  # replace an ingredient of the recipe
         *(learned_positions, no_norm_of_queries_and_keys, tied_head),
-        *(zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights),  # what it has not
+        *(zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights),  # tried and not kept
         *(five_newton_schulz_iterations, four_heads),
     )
 }
 
 
 def measure(text: str, change: str, seed: int, steps: int, batch_size: int) -> Figures:
-    """Trains a changed network; gives its exact val loss."""
+    """Trains with the change of this name; returns exact val loss and step time."""
     keep_freed_memory()
     recipe = yaml.safe_load((ROOT / "configs/shakespeare_char_fast.yaml").read_text(encoding="utf-8"))["model"]
     L.seed_everything(seed, verbose=False)

@@ -1,4 +1,4 @@
-"""Worker: steps of the recipe in a bare loop, without the Trainer. Prints what they cost as JSON."""
+"""Training steps of the recipe in a bare loop, without the Trainer: time, operations and memory."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from chargpt_lightning.utils.hardware import keep_freed_memory
 
 
 class HuggingFace(nn.Module):
-    """GPT2LMHeadModel in the size of our network; it has biases, which cannot be switched off."""
+    """GPT2LMHeadModel in the size of a given network; it has biases, which cannot be turned off."""
 
     def __init__(self, network: GPT) -> None:
         super().__init__()
@@ -47,15 +47,15 @@ def measure(
     batch_size: int = 12,
     **shape: Any,
 ) -> Figures:
-    """Reads the text and trains on it."""
-    _stay_within_memory()
+    """Reads the text and trains on it; `shape` overrides fields of GPTConfig."""
+    _limit_memory()
     keep_freed_memory()
     start_s = time.perf_counter()
     data = CharDataModule(text, batch_size, block_size=shape.get("block_size", 64))
     data.setup("fit")
     read_s = time.perf_counter() - start_s
     module = CharGPT(data.alphabet, **shape)
-    assert isinstance(module.gpt, GPT), "the operations are counted as nanoGPT counts its own"
+    assert isinstance(module.gpt, GPT), "step_gflop counts the operations of this network only"
     gflop = step_gflop(module.gpt, batch_size)
     if hugging_face:
         module.gpt = HuggingFace(module.gpt)  # type: ignore[assignment]
@@ -69,9 +69,9 @@ def measure(
 
 
 def train(module: CharGPT, batches: Any, precision: str) -> list[float]:
-    """The steps that `fit` makes, with our optimizer and clipping; gives their milliseconds."""
+    """Makes the same steps as `fit`, with its optimizer and clipping; returns their milliseconds."""
     module.trainer = L.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)  # type: ignore[arg-type]
-    configured: Any = module.configure_optimizers()  # it asks the trainer for the precision
+    configured: Any = module.configure_optimizers()  # reads the precision from the trainer
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     stamps_s = [time.perf_counter()]
     for ids, targets in batches:
@@ -87,15 +87,15 @@ def train(module: CharGPT, batches: Any, precision: str) -> list[float]:
 
 
 def step_gflop(network: GPT, batch_size: int) -> float:
-    """6N + 12LCT operations a character, as nanoGPT counts them: N without the position embeddings."""
+    """Returns the GFLOP of a step by nanoGPT's formula: 6N + 12LCT per character, N without position embeddings."""
     shape = network.config
     parameters = sum(p.numel() for p in network.parameters()) - network.transformer.wpe.weight.numel()
     attention = 12 * shape.n_layer * shape.n_embd * shape.block_size
     return batch_size * shape.block_size * (6 * parameters + attention) / 1e9
 
 
-def _stay_within_memory() -> None:
-    """Rather a MemoryError here than the kernel choosing a process to kill."""
+def _limit_memory() -> None:
+    """Limits the memory of this process, which then raises MemoryError before the kernel kills any process."""
     limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 

@@ -1,0 +1,37 @@
+"""Settings that all sections share: training text, working directory and sizes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured; the defaults need about 70 minutes on two cores."""
+
+    rounds: int = 5  # of measurements that take seconds
+    long_rounds: int = 3  # of measurements that take minutes
+    steps: int = 100  # of a loop or a command whose step is timed
+    process_steps: int = 2000  # of the recipe, which evaluates after each eighth of them
+    fast_steps: int = 100  # of the fast recipe
+    changes: int | None = None  # changes to the fast recipe, counting the unchanged recipe; None is all
+    seeds: int = 10  # of the fast recipe, with an exact loss for each
+    samples: int = 10
+    characters: dict[int, int] = field(default_factory=lambda: {64: 500, 256: 250})  # in a sample, by block size
+    texts_mb: tuple[int, ...] = (1, 16, 256, 2048)
+    doublings: int = 2  # of batch size, width and block size
+
+
+QUICK = Sizes(
+    1, 1, steps=40, process_steps=24, fast_steps=24, changes=2, seeds=1,
+    samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Files and sizes that all sections use."""
+
+    work: Path  # a directory that is deleted at the end
+    text: Path  # the training text, a file in `work`
+    nanogpt: Path | None  # a checkout with data/shakespeare_char prepared
+    sizes: Sizes

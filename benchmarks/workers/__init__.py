@@ -1,0 +1,1 @@
+"""Programs that sections run as separate processes: each measures one thing and prints it as JSON."""
