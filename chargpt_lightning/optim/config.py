@@ -100,7 +100,7 @@ class OptimizerConfig:
         Args:
             network: Network whose parameters it updates.
             fused: Whether to use AdamW's fused kernel.
-            dtype: Dtype in which Muon orthogonalizes matrices; float16 becomes float32, or small gradients would vanish.
+            dtype: Dtype in which Muon orthogonalizes matrices; float16 becomes float32, or small gradients vanish.
         """
         groups = self.groups(network)
         dtype = torch.float32 if dtype == torch.float16 else dtype

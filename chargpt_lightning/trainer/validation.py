@@ -26,7 +26,7 @@ MONITORED = ("val/loss", "val/perplexity", "train_eval/loss", "step")
 UNSET = (  # callback, argument, values that leave it unset, why it must be unset
     ("EarlyStopping", "check_on_train_epoch_end", (None, False), ONE_EPOCH),
     ("LearningRateFinder", "attr_name", ("", "learning_rate"), "it sets model.learning_rate"),
-    ("LearningRateFinder", "update_attr", (True,), "the rate that it finds would not be used"),
+    ("LearningRateFinder", "update_attr", (True,), "its result would not be used"),
     ("ModelCheckpoint", "every_n_epochs", (None, 1), ONE_EPOCH),
     ("ModelCheckpoint", "every_n_train_steps", (None, 0), AFTER_EVALUATIONS),
     ("ModelCheckpoint", "train_time_interval", (None,), AFTER_EVALUATIONS),

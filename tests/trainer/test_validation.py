@@ -297,7 +297,7 @@ def test_callbacks_that_would_break_a_run_are_refused(run, name, flags):
         (
             "LearningRateFinder",
             {"update_attr": False},
-            "LearningRateFinder.update_attr (False) must not be given, because the rate that it finds would not be used",
+            "LearningRateFinder.update_attr (False) must not be given, because its result would not be used",
         ),
         ("ModelCheckpoint", {"monitor": "loss"}, "ModelCheckpoint.monitor (loss) must be one of val/loss, "),
         ("ModelCheckpoint", {"every_n_epochs": 2}, "ModelCheckpoint.every_n_epochs (2) must not be given, because"),
