@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from chargpt_lightning.checkpoints.convert import read_as_ours
+from chargpt_lightning.checkpoints.convert import read_any_checkpoint
 from chargpt_lightning.checkpoints.io import facts_of
 from chargpt_lightning.models.base import GPTConfig
 from chargpt_lightning.models.gpt import GPT
@@ -134,7 +134,7 @@ class CharGPT(L.LightningModule):
         Raises:
             ConfigError: If it cannot be read, or is of a network that is not ours.
         """
-        checkpoint, _ = read_as_ours(Path(checkpoint_path))
+        checkpoint, _ = read_any_checkpoint(Path(checkpoint_path))
         return cls.from_content(checkpoint, Path(checkpoint_path), **kwargs)
 
     @classmethod

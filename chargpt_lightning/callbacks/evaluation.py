@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from chargpt_lightning.callbacks.model_checkpoint import best_checkpoint
-from chargpt_lightning.utils.run_dir import from_here
+from chargpt_lightning.utils.run_dir import relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Report(Callback):
         steps = trainer.global_step - self._start_step
         log.info("%s steps in %.1f s, %s tokens/s", f"{steps:,}", elapsed_s, f"{self._tokens / elapsed_s:,.0f}")
         if trainer.is_global_zero and (best := best_checkpoint(trainer)):
-            path = from_here(best.path).as_posix()  # which every shell takes
+            path = relative_to_cwd(best.path).as_posix()  # which every shell takes
             log.info("best val loss %.4f at step %d: %s", best.val_loss, best.step, path)
             log.info("sample from it: python -m chargpt_lightning predict --ckpt_path %s", shlex.quote(path))
 
