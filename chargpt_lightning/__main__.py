@@ -1,4 +1,4 @@
-"""`python -m chargpt_lightning`: what the process says, and its exit code."""
+"""`python -m chargpt_lightning`: runs the command line, prints errors in one line, sets the exit code."""
 
 import errno
 import locale
@@ -11,7 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from chargpt_lightning.cli.cli import CharCLI
 from chargpt_lightning.cli.import_policy import imports_checked
 from chargpt_lightning.cli.parser import TOOLS
-from chargpt_lightning.utils.console import as_typed, called_as, fail, is_first_device, set_up_messages, speak_utf8
+from chargpt_lightning.utils.console import decoded_arg, fail, is_first_device, program_name, set_up_messages, use_utf8
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.hardware import keep_freed_memory
 from chargpt_lightning.utils.signals import Stopped, stop_on_signals
@@ -21,32 +21,32 @@ def main(args: list[str] | None = None) -> None:
     """Runs the command line.
 
     Args:
-        args: The arguments; None takes the process's.
+        args: The arguments; None uses those of the process.
 
     Raises:
-        SystemExit: With 1 after a setting, an input or a disk that cannot work, with 2 after a flag that cannot be
-            read; one line on stderr says which. With 130 after Ctrl-C, with 143 after SIGTERM.
+        SystemExit: With 1 if a setting, an input or a disk cannot work, with 2 if a flag cannot be parsed; the error is
+            printed to stderr in one line. With 130 after Ctrl-C, with 143 after SIGTERM.
     """
-    speak_utf8()
+    use_utf8()
     set_up_messages()
     keep_freed_memory()
     try:
         with stop_on_signals():
-            _run([as_typed(arg) for arg in sys.argv[1:]] if args is None else args)
-    except Stopped as stop:  # of several devices the first speaks for all
+            _run([decoded_arg(arg) for arg in sys.argv[1:]] if args is None else args)
+    except Stopped as stop:  # only the first of several devices reports it
         sys.exit(stop.exit_code if is_first_device() else 0)
     except ArgumentError as error:
         fail(error, exit_code=2)
     except (ConfigError, MisconfigurationException) as error:
         fail(error, exit_code=1)
     except OSError as error:
-        if not _reader_has_gone(error):
+        if not _stdout_was_closed(error):
             fail(error, exit_code=1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except UnicodeError as error:
         encoding = locale.getencoding()
-        fail(f"a name or a file of settings must be in the locale's encoding ({encoding}), but: {error}", exit_code=1)
+        fail(f"file names and settings files must be in the locale's encoding ({encoding}), but: {error}", exit_code=1)
 
 
 def _run(args: list[str]) -> None:
@@ -56,12 +56,12 @@ def _run(args: list[str]) -> None:
             CharCLI(args)
         return
     make_parser, tool = TOOLS[name]
-    given = make_parser(f"{called_as()} {name}").parse_args(args[1:])
+    given = make_parser(f"{program_name()} {name}").parse_args(args[1:])
     tool(**vars(given))
 
 
-def _reader_has_gone(error: OSError) -> bool:
-    """Whether what reads our stdout, `head` for one, has seen enough; on Windows that is EINVAL, of no file."""
+def _stdout_was_closed(error: OSError) -> bool:
+    """Whether the reader of stdout closed it, as `head` does; Windows raises EINVAL without a file name."""
     on_windows = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
     return on_windows or isinstance(error, BrokenPipeError)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from chargpt_lightning.callbacks.model_checkpoint import best_checkpoint
 from chargpt_lightning.callbacks.throughput import tokens_in
-from chargpt_lightning.utils.console import called_as
-from chargpt_lightning.utils.run_dir import from_here
+from chargpt_lightning.utils.console import program_name
+from chargpt_lightning.utils.run_dir import relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +83,9 @@ class Report(Callback):
         steps = trainer.global_step - self._start_step
         log.info("%s steps in %.1f s, %s tokens/s", f"{steps:,}", elapsed_s, f"{self._tokens / elapsed_s:,.0f}")
         if trainer.is_global_zero and (best := best_checkpoint(trainer)):
-            path = from_here(best.path).as_posix()  # works in every shell
+            path = relative_to_cwd(best.path).as_posix()  # works in every shell
             log.info("best val loss %.4f at step %d: %s", best.val_loss, best.step, path)
-            log.info("sample from it: %s predict --ckpt_path %s", called_as(), shlex.quote(path))
+            log.info("sample from it: %s predict --ckpt_path %s", program_name(), shlex.quote(path))
 
 
 def _print_evaluation(trainer: L.Trainer) -> None:

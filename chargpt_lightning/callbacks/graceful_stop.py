@@ -16,10 +16,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from chargpt_lightning.callbacks.count_updates import batches_of
 from chargpt_lightning.callbacks.model_checkpoint import last_checkpoint, save_now
-from chargpt_lightning.utils.console import called_as
+from chargpt_lightning.utils.console import program_name
 from chargpt_lightning.utils.errors import ConfigError
-from chargpt_lightning.utils.run_dir import from_here
-from chargpt_lightning.utils.signals import SHELLS_BASE, Stopped, stop_now
+from chargpt_lightning.utils.run_dir import relative_to_cwd
+from chargpt_lightning.utils.signals import SIGNAL_EXIT_BASE, Stopped, stop_now
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class StopSafely(Checkpoint):
         self._listen(trainer)
         if signum := self._agree(trainer)[0]:
             log.info("stopped before the first update: there is nothing to save")
-            raise Stopped(SHELLS_BASE + signum)
+            raise Stopped(SIGNAL_EXIT_BASE + signum)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -102,7 +102,7 @@ class StopSafely(Checkpoint):
             self._requeue_asked = False
             self._requeue()
         if signum:
-            _stop(trainer, saved, SHELLS_BASE + signum)
+            _stop(trainer, saved, SIGNAL_EXIT_BASE + signum)
         if trainer.should_stop and not saved:
             _stop(trainer, saved, exit_code=0)
 
@@ -126,5 +126,5 @@ def _stop(trainer: L.Trainer, saved: bool, exit_code: int) -> NoReturn:
         save_now(trainer)
     log.info("stopped at step %d", trainer.global_step)
     if path := last_checkpoint(trainer):
-        log.info("resume: %s fit --ckpt_path %s", called_as(), shlex.quote(from_here(path).as_posix()))
+        log.info("resume: %s fit --ckpt_path %s", program_name(), shlex.quote(relative_to_cwd(path).as_posix()))
     raise Stopped(exit_code)

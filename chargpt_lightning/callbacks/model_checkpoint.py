@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from chargpt_lightning.checkpoints.io import WholeFileIO, load_safely
+from chargpt_lightning.checkpoints.io import AtomicCheckpointIO, load_safely
 from chargpt_lightning.loggers.csv_logger import History
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.run_dir import CHECKPOINTS
@@ -72,7 +72,7 @@ class BestAndLast(ModelCheckpoint):
         for content, path in ((kept, self.best_path), (checkpoint, self.last_path)):
             if content is not None:
                 forget_files(trainer, content)
-                WholeFileIO().save_checkpoint(content, path)
+                AtomicCheckpointIO().save_checkpoint(content, path)
 
     def _as_best(self, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
         """Returns a checkpoint with its own loss as the best, if it was saved after an evaluation."""

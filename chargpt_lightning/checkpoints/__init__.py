@@ -1,1 +1,1 @@
-"""Checkpoints: read safely, written atomically, converted from and to other programs' formats."""
+"""Checkpoint files: reads them safely, writes them atomically, converts other programs' formats."""

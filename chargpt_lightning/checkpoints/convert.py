@@ -17,15 +17,18 @@ from chargpt_lightning.checkpoints.io import facts_of, load_safely
 from chargpt_lightning.checkpoints.nanogpt import from_nanogpt, is_nanogpt
 
 
-def read_as_ours(path: Path, text: str | list[str] = "auto") -> tuple[Any, bool]:
-    """The content of a checkpoint in this package's format, and whether it had to be translated.
+def read_any_checkpoint(path: Path, text: str | list[str] = "auto") -> tuple[Any, bool]:
+    """Reads a checkpoint of this package, nanoGPT or Hugging Face, converted to this package's format.
 
     Args:
-        path: A file of this package or of nanoGPT, or a Hugging Face folder.
-        text: The user's `data.text`, which may be the nanoGPT folder that has the alphabet.
+        path: A checkpoint file of this package or of nanoGPT, or a Hugging Face folder.
+        text: The user's `data.text`. If it is a nanoGPT data folder, the alphabet is read from there.
+
+    Returns:
+        The content of the checkpoint, and whether it was converted.
 
     Raises:
-        ConfigError: If it cannot be read, or is of a network that this package does not have.
+        ConfigError: If the checkpoint cannot be read, or if this package does not support its network.
     """
     if path.is_dir():
         return read_folder(path), True
@@ -41,7 +44,7 @@ def open_checkpoint(path: Path) -> IO[bytes]:
     Raises:
         ConfigError: If it cannot be read, or is of a network that this package does not have.
     """
-    checkpoint, _ = read_as_ours(path)
+    checkpoint, _ = read_any_checkpoint(path)
     return as_file(checkpoint, path)
 
 
@@ -64,37 +67,40 @@ def as_file(checkpoint: Any, path: Path) -> IO[bytes]:
 
 @contextmanager
 def file_to_restore(checkpoint: dict[str, Any], trainer: L.Trainer) -> Iterator[Path]:
-    """Writes a checkpoint to a temporary file, which is deleted as soon as the trainer has restored it.
+    """Writes a checkpoint to a temporary file, and deletes it as soon as the trainer has restored it.
 
     Args:
         checkpoint: The content, in this package's format.
-        trainer: Is to restore it, in the context.
+        trainer: The trainer that restores the file inside the context.
+
+    Yields:
+        The path of the temporary file.
     """
     descriptor, name = mkstemp(suffix=".ckpt")
     os.close(descriptor)
     path = Path(name)
     try:
         torch.save(checkpoint, path)
-        trainer.callbacks.insert(0, _Remove(path))  # type: ignore[attr-defined]
+        trainer.callbacks.insert(0, _DeleteRestored(path))  # type: ignore[attr-defined]
         yield path
     finally:
         path.unlink(missing_ok=True)
 
 
-class _Remove(Callback):
-    """Removes a restored checkpoint. Before these hooks Lightning waits until every device has restored its state."""
+class _DeleteRestored(Callback):
+    """Deletes a checkpoint file in the first hook that Lightning calls once all devices have restored their state."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """In `fit`."""
+        """Deletes the file in `fit`."""
         self._path.unlink(missing_ok=True)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """In `validate`."""
+        """Deletes the file in `validate`."""
         self._path.unlink(missing_ok=True)
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """In `predict`."""
+        """Deletes the file in `predict`."""
         self._path.unlink(missing_ok=True)

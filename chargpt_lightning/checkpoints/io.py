@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, read without running any code in them."""
+"""Reads checkpoint files without running code in them, and writes them atomically."""
 
 import io
 import pickletools
@@ -16,25 +16,27 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from chargpt_lightning.checkpoints.training_settings import settings_in
-from chargpt_lightning.utils.atomic import write_whole
+from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
 
-INFLATES = re.compile(r"bytearray$|Tensor$|^_codecs ")  # classes and functions as pickles name them
+EXPANDING = re.compile(r"bytearray$|Tensor$|^_codecs ")  # names in a pickle that expand a few bytes to any size
+
+LEGACY_DEFAULTS = {"architecture": "gpt2", "optimizer": "adamw"}  # of checkpoints that do not contain them
 
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What a checkpoint of this program says of itself.
+    """What a checkpoint says about its network and its run.
 
     Args:
-        hparams: The arguments of the CharGPT that it holds, by name.
-        text: Name, paths or pattern of the text it was trained on; "auto" if it does not say.
-        sha256: Of that text, or None.
-        global_step: Updates made.
-        run: Name of its run's directory; "" if it was saved outside `fit`.
-        resumable: Whether it holds the optimizer's state, and not only weights.
-        training: The run's settings in nanoGPT's words, as far as it says them.
-        dropouts: The ratios of a Hugging Face folder by name; empty for other checkpoints, which have one ratio.
+        hparams: The arguments of its CharGPT, by name.
+        text: Name, paths or pattern of the training text; "auto" if the checkpoint does not contain it.
+        sha256: Checksum of that text; None if the checkpoint does not contain it.
+        global_step: Number of updates made.
+        run: Name of the run's directory; "" if the checkpoint was saved outside `fit`.
+        resumable: Whether the checkpoint contains the optimizer's state, not only weights.
+        training: Those of the run's training settings that the checkpoint contains, by nanoGPT's names.
+        dropouts: The ratios of a Hugging Face folder, by name; empty for other checkpoints, which have one ratio.
     """
 
     hparams: dict[str, Any]
@@ -48,47 +50,44 @@ class CheckpointFacts:
 
 
 def load_safely(path: Path) -> Any:
-    """The content of a file that torch.save wrote, without running any code in it.
+    """Returns the content of a file that torch.save wrote, without running any code in it.
 
     Raises:
-        ConfigError: If the file is missing, broken, or holds code.
+        ConfigError: If the file is missing or damaged, or contains code.
     """
     if not path.is_file():
-        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file, but there is none")
+        raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file, but there is no such file")
     try:
         if _is_intact(path):
-            mapped = sys.platform != "win32"  # where nobody could replace the file as long as its content is of use
+            mapped = sys.platform != "win32"  # on Windows a mapped file cannot be replaced
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
             if all(
                 tensor.numel() * tensor.itemsize <= tensor.untyped_storage().nbytes() for tensor in _tensors(content)
             ):
                 return content
-    except Exception:  # what a damaged file raises depends on where it is damaged
+    except Exception:  # the type of error depends on where the file is damaged
         pass
-    raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file that is whole and holds no code")
+    raise ConfigError(f"ckpt_path ({path}) must be an intact checkpoint file that contains no code")
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts:
-    """What a checkpoint of this program says of itself.
+    """Reads the facts of a checkpoint file in this package's format.
 
     Raises:
-        ConfigError: If the file is missing, broken, holds code, or is not a checkpoint of this program.
+        ConfigError: If the file is missing or damaged, contains code, or is not in this package's format.
     """
     return facts_of(load_safely(path), path)
 
 
-_BEFORE_THERE_WERE_TWO = {"architecture": "gpt2", "optimizer": "adamw"}  # what older checkpoints do not say
-
-
 def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
-    """What the content of a checkpoint of this program says of itself.
+    """Returns the facts of a checkpoint that has been read already.
 
     Args:
-        checkpoint: The content.
-        path: Where it came from, for the error.
+        checkpoint: The content of a file.
+        path: The file, for the error message.
 
     Raises:
-        ConfigError: If it is not that of a checkpoint of this program.
+        ConfigError: If the content is not in this package's format.
     """
     match checkpoint:
         case {
@@ -103,13 +102,13 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             "global_step": int() as global_step,
             "state_dict": dict(),
         } if all(isinstance(value, str | int | float) for value in hparams.values()) and (
-            hparams["n_layer"] <= len(checkpoint["state_dict"])  # or a few bytes would ask for a network of any size
+            hparams["n_layer"] <= len(checkpoint["state_dict"])  # otherwise a tiny file could request a huge network
         ):
             text, sha256 = _text_of(checkpoint)
             history = checkpoint.get("history")
             run = _name_of_run(history.get("run")) if isinstance(history, dict) else ""
             resumable = _has_optimizer_state(checkpoint)
-            hparams = _BEFORE_THERE_WERE_TWO | hparams
+            hparams = LEGACY_DEFAULTS | hparams
             training = settings_in(checkpoint.get("training"))
             dropouts = _ratios(checkpoint.get("dropouts"))
             return CheckpointFacts(hparams, text, sha256, global_step, run, resumable, training, dropouts)
@@ -121,7 +120,7 @@ def _name_of_run(found: Any) -> str:
 
 
 def _has_optimizer_state(checkpoint: dict[str, Any]) -> bool:
-    """Whether a run can resume from it; an optimizer has no state before its first update."""
+    """Whether a run can resume from the checkpoint. Before the first update an optimizer has no state to save."""
     match checkpoint:
         case {"loops": {"fit_loop": dict()}, "optimizer_states": [{"state": dict(state)}], "lr_schedulers": [_]}:
             return bool(state) or checkpoint["global_step"] == 0
@@ -142,12 +141,12 @@ def _text_of(checkpoint: dict[str, Any]) -> tuple[str | list[str], str | None]:
 
 
 def pack(weights: dict[str, Tensor], hparams: dict[str, Any], global_step: int) -> dict[str, Any]:
-    """A checkpoint of this program that holds a network and no run.
+    """Returns a checkpoint in this package's format that contains a network, but no state of a run.
 
     Args:
-        weights: Of the network, by the network's own names.
-        hparams: The arguments of the CharGPT that is to hold it.
-        global_step: Updates made.
+        weights: The network's weights, by the network's own names.
+        hparams: The arguments of the CharGPT that contains the network.
+        global_step: Number of updates made.
     """
     return {
         "pytorch-lightning_version": L.__version__,
@@ -160,7 +159,7 @@ def pack(weights: dict[str, Tensor], hparams: dict[str, Any], global_step: int) 
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint of this program, by the network's own names, in float32 however they were kept."""
+    """Returns the weights in a checkpoint by the network's own names, converted to float32."""
     return {name.removeprefix("gpt."): weight.float() for name, weight in checkpoint["state_dict"].items()}
 
 
@@ -181,10 +180,10 @@ def _shape(weights: Tensor | None) -> str:
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether no bit of the archive has changed, and reading it takes no more memory than the file has bytes.
+    """Whether the archive's checksums match, and reading it needs no more memory than the size of the file.
 
-    torch.load looks neither at checksums nor at what is a directory. torch.save compresses nothing, and has no need of
-    what makes much of a few bytes: bytearrays, tensors of a size, encodings.
+    torch.load checks neither checksums nor whether a member is a directory. torch.save compresses nothing, and does
+    not write objects that a few bytes can expand to any size: bytearrays, tensors given by their size, encoded strings.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -193,11 +192,11 @@ def _is_intact(path: Path) -> bool:
             return False
         (pickled,) = (member for member in members if member.filename.endswith("/data.pkl"))
         instructions = pickletools.genops(archive.read(pickled))
-        return not any(code.name == "GLOBAL" and INFLATES.search(str(arg)) for code, arg, _ in instructions)
+        return not any(code.name == "GLOBAL" and EXPANDING.search(str(arg)) for code, arg, _ in instructions)
 
 
 def _tensors(content: Any) -> Iterator[Tensor]:
-    """The tensors in dicts, lists and tuples, which may hold each other many times over."""
+    """Yields the tensors in nested dicts, lists and tuples; a container that occurs many times is searched once."""
     waiting, seen = [content], set()
     while waiting:
         part = waiting.pop()
@@ -210,13 +209,20 @@ def _tensors(content: Any) -> Iterator[Tensor]:
             waiting += part.values() if isinstance(part, dict) else part
 
 
-class WholeFileIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there: Lightning's own way crosses file systems, in pieces."""
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes each checkpoint to a temporary file in the same directory, then renames it.
+
+    Lightning's own writer is not atomic: it may copy from a temporary directory on another file system.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Saves to `path`, or raises OSError and leaves there what was."""
+        """Saves a checkpoint.
+
+        Raises:
+            OSError: If it cannot be written; the old file is unchanged.
+        """
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, buffer.getbuffer())
+        write_atomically(path, buffer.getbuffer())

@@ -1,6 +1,6 @@
-"""nanoGPT's checkpoint, the ckpt.pt of its `train.py`, as one of ours, and one of ours as nanoGPT's.
+"""Converts nanoGPT's checkpoints (the ckpt.pt of its `train.py`) to this package's format, and back.
 
-The networks are the same, and so are the names and the order of their weights.
+The networks are the same, with the same names and the same order of weights.
 """
 
 from itertools import chain
@@ -14,7 +14,7 @@ from torch.optim import AdamW
 from chargpt_lightning.checkpoints.io import network_weights, pack
 from chargpt_lightning.checkpoints.training_settings import settings_in
 from chargpt_lightning.data.nanogpt import read_alphabet, write_alphabet
-from chargpt_lightning.utils.atomic import open_whole
+from chargpt_lightning.utils.atomic import open_atomically
 from chargpt_lightning.utils.errors import ConfigError
 
 SHAPE = ("n_layer", "n_head", "n_embd", "block_size")
@@ -23,43 +23,43 @@ TRAINING = (
     *("weight_decay", "beta1", "beta2"),
 )
 
-GRAD_CLIP = 1.0  # of train.py where nobody gives another
+GRAD_CLIP = 1.0  # train.py's default
 
 
 def is_nanogpt(checkpoint: Any) -> bool:
-    """Whether a file's content has the form of nanoGPT's checkpoints."""
+    """Whether the content of a file has the form of a nanoGPT checkpoint."""
     return isinstance(checkpoint, dict) and {"model", "model_args", "iter_num"} <= checkpoint.keys()
 
 
 def from_nanogpt(checkpoint: dict[str, Any], path: Path, text: str | list[str]) -> dict[str, Any]:
-    """A checkpoint of ours with nanoGPT's network and, where they fit, its AdamW and its step.
+    """Converts a nanoGPT checkpoint to this package's format, with the state of its AdamW if that is complete.
 
     Args:
-        checkpoint: The content of nanoGPT's.
-        path: Where it lies.
-        text: The user's `data.text`: where the alphabet is looked for first.
+        checkpoint: The content of nanoGPT's ckpt.pt.
+        path: The path of that file.
+        text: The user's `data.text`, which is searched first for the alphabet.
 
     Raises:
-        ConfigError: If it is incomplete, or its alphabet cannot be found.
+        ConfigError: If the checkpoint is incomplete, or its alphabet cannot be found.
     """
     weights, shape, step = _contents(checkpoint, path)
     config = checkpoint["config"] if isinstance(checkpoint.get("config"), dict) else {}
     folder = _data_folder(path, str(config.get("dataset", "")), text)
     alphabet = read_alphabet(folder / "meta.pkl")
-    if len(alphabet) != (there := len(weights["transformer.wte.weight"])):
+    if len(alphabet) != (vocab_size := len(weights["transformer.wte.weight"])):
         raise ConfigError(
-            f"ckpt_path ({path}) must be of the alphabet of {folder / 'meta.pkl'}, "
-            f"but its vocab_size is {there}, and the alphabet's {len(alphabet)}"
+            f"ckpt_path ({path}) must have the alphabet of {folder / 'meta.pkl'}, "
+            f"but its vocab_size is {vocab_size} and the alphabet has {len(alphabet)} characters"
         )
     packed = pack(weights, {"alphabet": alphabet} | shape | _training(config), step)
     if (folder / "val.bin").is_file():
         packed["CharDataModule"] = {"text": str(folder.absolute()), "sha256": None}
     training = {"grad_clip": GRAD_CLIP} | settings_in(config)
-    return packed | {"training": training} | _state_of_the_run(checkpoint, weights, step)
+    return packed | {"training": training} | _run_state(checkpoint, weights, step)
 
 
 def _contents(checkpoint: dict[str, Any], path: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
-    """Weights, shape and step."""
+    """Returns the weights, the arguments that give the network's shape, and the step."""
     match checkpoint:
         case {"model": dict(model), "model_args": dict(args), "iter_num": int(step)} if step >= 0 and all(
             [isinstance(args.get(name), int) for name in SHAPE] + [isinstance(part, Tensor) for part in model.values()]
@@ -72,85 +72,88 @@ def _contents(checkpoint: dict[str, Any], path: Path) -> tuple[dict[str, Tensor]
                 dropout = args.get("dropout")
                 shape["dropout"] = float(dropout) if isinstance(dropout, int | float) else 0.0
                 return weights, {**shape, "bias": bias}, step
-    raise ConfigError(f"ckpt_path ({path}) must hold model, model_args and iter_num, as nanoGPT writes them")
+    raise ConfigError(f"ckpt_path ({path}) must contain model, model_args and iter_num, as nanoGPT writes them")
 
 
 def _data_folder(path: Path, dataset: str, text: str | list[str]) -> Path:
-    """Where the checkpoint's meta.pkl lies: where the user says, beside it, or where nanoGPT has it."""
-    beside = path.absolute().parent
+    """Finds the folder with the checkpoint's meta.pkl: the user's, the checkpoint's own, or nanoGPT's data folder."""
+    own = path.absolute().parent
     given = [text] if isinstance(text, str) else text
-    places = [*map(Path, given), beside, beside.parent / "data" / dataset, Path("data", dataset)]
-    for place in places:
-        if (place / "meta.pkl").is_file():
-            return place
+    folders = [*map(Path, given), own, own.parent / "data" / dataset, Path("data", dataset)]
+    for folder in folders:
+        if (folder / "meta.pkl").is_file():
+            return folder
     raise ConfigError(
-        f"ckpt_path ({path}) must come with its alphabet, a meta.pkl beside it or in data/{dataset}; "
-        "or --data.text names nanoGPT's data folder"
+        f"ckpt_path ({path}) must come with its alphabet, in a meta.pkl beside it or in data/{dataset}; "
+        "otherwise name nanoGPT's data folder with --data.text"
     )
 
 
 def _training(config: dict[str, Any]) -> dict[str, Any]:
-    """nanoGPT's own settings for a run that goes on, as far as nobody gives others."""
+    """Returns nanoGPT's settings of optimizer and schedule, which are the defaults of a resumed run."""
     settings = {name: config[name] for name in TRAINING if isinstance(config.get(name), int | float)}
     if settings.get("decay_lr") is False:
-        settings["min_lr"] = 0.0  # of no use then, and nanoGPT's may be above learning_rate
+        settings["min_lr"] = 0.0  # unused, and nanoGPT's may be above learning_rate, which is refused
     return settings
 
 
-def _state_of_the_run(checkpoint: dict[str, Any], weights: dict[str, Tensor], step: int) -> dict[str, Any]:
-    """What Lightning needs to go on from an AdamW: its state, and how many updates there were."""
+def _run_state(checkpoint: dict[str, Any], weights: dict[str, Tensor], step: int) -> dict[str, Any]:
+    """Returns what Lightning needs to resume: AdamW's state and the number of updates; {} if AdamW has none."""
     if (optimizer := _adamw(checkpoint.get("optimizer"), weights)) is None:
         return {}
-    made = {"total": {"ready": step, "completed": step}, "current": {"ready": step, "completed": step}}
-    nothing: dict[str, Any] = {"total": {}, "current": {}}
+    steps = {"total": {"ready": step, "completed": step}, "current": {"ready": step, "completed": step}}
+    empty: dict[str, Any] = {"total": {}, "current": {}}
     progress = {
-        "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": made, "zero_grad": nothing}},
+        "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": steps, "zero_grad": empty}},
     }
     return {
         "optimizer_states": [optimizer],
         "lr_schedulers": [{"last_epoch": step, "_step_count": step + 1, "lr_lambdas": [{}, {}]}],
         "loops": {"fit_loop": progress, "validate_loop": {}, "predict_loop": {}},
-        "callbacks": {},  # without which Lightning would show the checkpoint to no callback
+        "callbacks": {},  # without this key Lightning would skip the callbacks' on_load_checkpoint
     }
 
 
 def _adamw(optimizer: Any, weights: dict[str, Tensor]) -> dict[str, Any] | None:
-    """nanoGPT's AdamW if it has a state for each weight, its matrices first as in ours."""
+    """Returns the state of an AdamW, its weights numbered as in the network; None if a weight has no state."""
     numbers = _matrices_and_vectors(weights)
     match optimizer:
         case {"state": dict(state), "param_groups": [{"params": list(matrices)}, {"params": list(vectors)}]}:
             if list(map(len, numbers)) == [len(matrices), len(vectors)] and state.keys() == {*matrices, *vectors}:
-                found = _numbered(optimizer, numbers)
-                return found | {"param_groups": [group | {"fused": True} for group in found["param_groups"]]}
+                renumbered = _renumbered(optimizer, numbers)
+                return renumbered | {"param_groups": [group | {"fused": True} for group in renumbered["param_groups"]]}
     return None
 
 
 def _matrices_and_vectors(weights: dict[str, Tensor]) -> list[list[int]]:
-    """The numbers of both in the network; FSDP2 goes by them, other strategies by their order."""
-    own = _own(weights)
-    return [[i for i, weight in enumerate(own) if (weight.dim() >= 2) == matrix] for matrix in (True, False)]
+    """Returns the numbers of the matrices and of the vectors among the network's parameters.
+
+    FSDP2 matches the optimizer's state to weights by these numbers, other strategies by their order.
+    """
+    parameters = _parameters(weights)
+    return [[i for i, weight in enumerate(parameters) if (weight.dim() >= 2) == matrix] for matrix in (True, False)]
 
 
-def _own(weights: dict[str, Tensor]) -> list[Tensor]:
-    """All but the head's, which are the embedding's."""
+def _parameters(weights: dict[str, Tensor]) -> list[Tensor]:
+    """Returns all weights but the head's, which is tied to the embedding."""
     return [weight for name, weight in weights.items() if name != "lm_head.weight"]
 
 
-def _numbered(optimizer: dict[str, Any], numbers: list[list[int]]) -> dict[str, Any]:
-    """An optimizer's state with other numbers for the weights of its groups."""
-    groups = [group | {"params": own} for group, own in zip(optimizer["param_groups"], numbers, strict=True)]
+def _renumbered(optimizer: dict[str, Any], numbers: list[list[int]]) -> dict[str, Any]:
+    """Returns an optimizer's state with these numbers for the weights of each group."""
+    groups = [group | {"params": new} for group, new in zip(optimizer["param_groups"], numbers, strict=True)]
     old = chain.from_iterable(group["params"] for group in optimizer["param_groups"])
     state = {new: optimizer["state"][old] for old, new in zip(old, chain(*numbers), strict=True)}
     return {"state": state, "param_groups": groups}
 
 
 def write_nanogpt(checkpoint: dict[str, Any], directory: Path, home: Path) -> None:
-    """Writes ckpt.pt and meta.pkl, from which nanoGPT's `sample.py --out_dir=HOME` samples and `train.py` goes on.
+    """Writes ckpt.pt and meta.pkl, for nanoGPT's `sample.py --out_dir=HOME` and for `train.py` to resume from.
 
     Args:
-        checkpoint: One of ours, of GPT-2's network.
-        directory: Where to write.
-        home: Where they will lie, by which `sample.py` finds the alphabet.
+        checkpoint: A checkpoint in this package's format, with GPT-2's network.
+        directory: An existing directory.
+        home: Where the files will finally be; ckpt.pt names this directory for `sample.py` to find the alphabet.
     """
     hparams = checkpoint["hyper_parameters"]
     weights = network_weights(checkpoint)
@@ -160,35 +163,35 @@ def write_nanogpt(checkpoint: dict[str, Any], directory: Path, home: Path) -> No
         "optimizer": _optimizer_for_nanogpt(checkpoint, weights),
         "model_args": shape | {"vocab_size": len(hparams["alphabet"])},
         "iter_num": checkpoint["global_step"],
-        "best_val_loss": min(_val_losses(checkpoint), default=1e9),  # nanoGPT's word for none
+        "best_val_loss": min(_val_losses(checkpoint), default=1e9),  # nanoGPT's initial value
         "config": {"dataset": str(home.absolute())} | _settings(checkpoint),
     }
-    with open_whole(directory / "ckpt.pt") as file:
+    with open_atomically(directory / "ckpt.pt") as file:
         torch.save(content, file)
     write_alphabet(directory / "meta.pkl", hparams["alphabet"])
 
 
 def _settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What the checkpoint knows of the run's settings."""
+    """Returns the run's settings by nanoGPT's names."""
     hparams = {name: value for name, value in checkpoint["hyper_parameters"].items() if name in TRAINING}
     return hparams | settings_in(checkpoint.get("training"))
 
 
 def _optimizer_for_nanogpt(checkpoint: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
-    """An AdamW over the weights, with its state where the run had one."""
+    """Returns the state of an AdamW for the weights, with the moments of the run's AdamW if it has one."""
     hparams = checkpoint["hyper_parameters"]
-    own = _own(weights)
-    matrices, vectors = ([own[i] for i in numbers] for numbers in _matrices_and_vectors(weights))
+    parameters = _parameters(weights)
+    matrices, vectors = ([parameters[i] for i in numbers] for numbers in _matrices_and_vectors(weights))
     groups = [
         {"params": matrices, "weight_decay": hparams["weight_decay"]},
         {"params": vectors, "weight_decay": 0.0},
     ]
     betas = (hparams["beta1"], hparams["beta2"])
-    theirs = AdamW(groups, lr=hparams["learning_rate"], betas=betas).state_dict()
-    ours = _adamw(checkpoint["optimizer_states"][0], weights) if "optimizer_states" in checkpoint else None
-    if ours is not None:
-        theirs["state"] = _numbered(ours, [group["params"] for group in theirs["param_groups"]])["state"]
-    return theirs
+    optimizer = AdamW(groups, lr=hparams["learning_rate"], betas=betas).state_dict()
+    trained = _adamw(checkpoint["optimizer_states"][0], weights) if "optimizer_states" in checkpoint else None
+    if trained is not None:
+        optimizer["state"] = _renumbered(trained, [group["params"] for group in optimizer["param_groups"]])["state"]
+    return optimizer
 
 
 def _val_losses(checkpoint: dict[str, Any]) -> list[float]:

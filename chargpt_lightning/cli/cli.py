@@ -29,7 +29,7 @@ from chargpt_lightning.trainer.validation import (
     settle_callbacks,
     with_accumulation,
 )
-from chargpt_lightning.utils.console import called_as
+from chargpt_lightning.utils.console import program_name
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.hardware import native_precision
 from chargpt_lightning.utils.run_dir import require_writable
@@ -57,7 +57,7 @@ class CharCLI(LightningCLI):
             args=sys.argv[1:] if args is None else args,
             parser_class=Parser,
             parser_kwargs={
-                "prog": called_as(),
+                "prog": program_name(),
                 "description": "Trains, validates and samples a character-level GPT.",
                 "epilog": f"Recipes that --config accepts by name: {', '.join(recipes())}.",
                 "fit": {"description": "Trains a network and keeps the best.", "usage": _USAGE},

@@ -1,4 +1,4 @@
-"""`export`: a checkpoint as other programs have theirs."""
+"""The subcommand `export`: converts a checkpoint to another program's format."""
 
 import logging
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from chargpt_lightning.checkpoints.convert import as_file, read_as_ours
+from chargpt_lightning.checkpoints.convert import as_file, read_any_checkpoint
 from chargpt_lightning.checkpoints.huggingface import write_folder
 from chargpt_lightning.checkpoints.nanogpt import write_nanogpt
 from chargpt_lightning.module import CharGPT
-from chargpt_lightning.utils.atomic import make_whole
+from chargpt_lightning.utils.atomic import make_directory_atomically
 from chargpt_lightning.utils.errors import ConfigError, require_package
 from chargpt_lightning.utils.run_dir import newest_checkpoint
 
@@ -18,29 +18,31 @@ log = logging.getLogger(__name__)
 
 
 def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best") -> None:
-    """Writes a checkpoint as another program has it.
+    """Converts a checkpoint to the format of another program.
 
     Args:
-        format: nanogpt is a ckpt.pt and its meta.pkl, hf a folder for transformers' AutoModelForCausalLM and
+        format: nanogpt writes ckpt.pt and meta.pkl, hf writes a folder for transformers' AutoModelForCausalLM and
             AutoTokenizer.
-        out: The directory to make.
-        ckpt_path: A checkpoint of ours, nanoGPT's or Hugging Face's, or `best` or `last` of the newest run in runs/.
+        out: The directory to write, which must be new or empty.
+        ckpt_path: A checkpoint of this package, nanoGPT or Hugging Face; `best` and `last` are those of the newest run
+            in runs/.
 
     Raises:
-        ConfigError: If there is no such checkpoint, if the other program has no such network, or if `out` is there.
+        ConfigError: If the checkpoint cannot be read, if the other program does not support its network, or if `out`
+            is not empty.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out ({out}) must be a directory that is new or empty")
+        raise ConfigError(f"out ({out}) must be a new or empty directory")
     if format == "hf":
         require_package("format", format, "transformers")
     path = newest_checkpoint(Path("runs"), ckpt_path) if ckpt_path in ("best", "last") else Path(ckpt_path)
     log.info("checkpoint: %s", path)
-    checkpoint, _ = read_as_ours(path)
+    checkpoint, _ = read_any_checkpoint(path)
     network = CharGPT.load_from_checkpoint(as_file(checkpoint, path))
     if (architecture := network.hparams["architecture"]) != "gpt2":
-        raise ConfigError(f"architecture ({architecture}) must be gpt2 to be exported, for {format} has no other")
-    checkpoint["hyper_parameters"] = dict(network.hparams)  # also what an older checkpoint does not say
-    with make_whole(out) as directory:
+        raise ConfigError(f"architecture ({architecture}) must be gpt2 to export, because {format} supports no other")
+    checkpoint["hyper_parameters"] = dict(network.hparams)  # with the defaults that an older checkpoint lacks
+    with make_directory_atomically(out) as directory:
         if format == "hf":
             write_folder(checkpoint, directory)
         else:
@@ -49,11 +51,11 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best")
 
 
 def export_parser(prog: str) -> ArgumentParser:
-    """The flags of `export`, which are the arguments of the function."""
+    """Returns the parser of `export`, whose flags are the arguments of the function."""
     parser = ArgumentParser(
         prog=prog,
         usage="%(prog)s --format nanogpt|hf --out DIR [--ckpt_path CKPT]",
-        description="Writes a checkpoint as another program has it.",
+        description="Converts a checkpoint to the format of another program.",
         allow_abbrev=False,
         exit_on_error=False,
     )

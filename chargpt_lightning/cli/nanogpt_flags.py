@@ -1,6 +1,7 @@
-"""nanoGPT's settings in this package's words: the flags of `train.py` and `sample.py`, and a run's own settings.
+"""Translates nanoGPT's settings to this package's flags: those of `train.py`, `sample.py` and checkpoints.
 
-nanoGPT counts batches over all devices and evaluations by updates, Lightning both by the batches of a device.
+nanoGPT counts the batches of all devices, and updates between evaluations. Lightning counts the batches of one device
+for both.
 """
 
 import logging
@@ -46,32 +47,35 @@ PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mix
 
 
 def translate(args: list[str]) -> list[str]:
-    """Puts nanoGPT's flags into our words and leaves all else as it is.
+    """Translates nanoGPT's flags in a command line, and keeps all other arguments.
 
     Args:
-        args: The command line: a subcommand, then flags of either spelling, nanoGPT's as `--name=value` or
-            `--name value`.
+        args: The command line: a subcommand, then flags of nanoGPT, as `--name=value` or `--name value`, and of this
+            package.
 
     Returns:
-        The command line in our spelling; what was translated comes first, so that it gives way to ours.
+        The command line with this package's flags. Translated flags come first, so that the others override them.
 
     Raises:
-        ConfigError: If a flag has no value, or has no counterpart; then it names what to use instead.
+        ConfigError: If a flag has no value, or a value that this package does not support.
     """
-    given, ours = _take_flags(args, RENAMED | OTHERS)
+    given, others = _take_flags(args, RENAMED | OTHERS)
     if not given:
         return args
     settings = {RENAMED[name]: value for name, value in given.items() if name in RENAMED}
     for translation in dict.fromkeys(OTHERS[name] for name in given if name in OTHERS):
         settings |= translation(given, args[0])
-    return [*ours[:1], *(f"--{name}={value}" for name, value in settings.items()), *ours[1:]]
+    return [*others[:1], *(f"--{name}={value}" for name, value in settings.items()), *others[1:]]
 
 
 def take_counts(args: list[str]) -> tuple[dict[str, int], list[str]]:
-    """Splits COUNTS off a command line: translating them requires the number of devices.
+    """Removes the flags COUNTS from a command line, because translating them requires the number of devices.
+
+    Returns:
+        The counts by name, and the other arguments.
 
     Raises:
-        ConfigError: If a count is missing, or is no whole number.
+        ConfigError: If a count is missing or is not a whole number.
     """
     given, others = _take_flags(args, COUNTS)
     return {name: _whole_number(name, value) for name, value in given.items()}, others
@@ -84,12 +88,12 @@ def _whole_number(name: str, value: str) -> int:
 
 
 def flags_of_counts(counts: dict[str, int], trainer: Any, devices: Callable[[], int]) -> list[str]:
-    """This package's flags for nanoGPT's counts.
+    """Translates nanoGPT's counts to this package's flags.
 
     Args:
-        counts: Some of COUNTS. Without `eval_interval`, evaluations stay the same number of updates apart.
-        trainer: The Trainer's arguments without them.
-        devices: Gives the number of devices over all nodes.
+        counts: Some of COUNTS. Without `eval_interval`, the number of updates between evaluations does not change.
+        trainer: The Trainer's arguments, without the counts.
+        devices: Returns the number of devices over all nodes.
 
     Raises:
         ConfigError: If the devices cannot share the batches of an update equally.
@@ -107,30 +111,31 @@ def _share(batches: int, devices: int) -> int:
     if batches % devices:
         raise ConfigError(
             f"gradient_accumulation_steps ({batches}) must be divisible by the number of devices ({devices}), "
-            "which share the batches of an update; --gradient_accumulation_steps sets another number"
+            "because devices share the batches of an update; set another number with --gradient_accumulation_steps"
         )
     return batches // devices
 
 
 def shared_equally(settings: dict[str, Any], devices: Callable[[], int]) -> dict[str, Any]:
-    """Settings OF_A_RUN, but for a number of batches per update that the devices cannot share, which is logged."""
+    """Returns settings without the number of batches per update if devices cannot share it equally, and logs that."""
     batches = settings.get("gradient_accumulation_steps", 0)
     if batches % devices() == 0:
         return settings
-    log.warning("changed: %d batches per update cannot be shared by %d devices; each takes its own", batches, devices())
+    message = "changed: %d batches per update cannot be shared equally by %d devices; each device uses one batch"
+    log.warning(message, batches, devices())
     return {name: value for name, value in settings.items() if name != "gradient_accumulation_steps"}
 
 
 def flags_of_a_run(settings: dict[str, Any], trainer: Any, devices: Callable[[], int]) -> list[str]:
-    """This package's flags for settings OF_A_RUN, over which the user's are to be put.
+    """Translates a run's training settings to this package's flags, which serve as defaults for the user's.
 
     Args:
-        settings: By nanoGPT's names.
+        settings: The settings, by nanoGPT's names.
         trainer: The Trainer's arguments as the user gave them.
-        devices: Gives the number of devices over all nodes.
+        devices: Returns the number of devices over all nodes.
 
     Raises:
-        ConfigError: If the devices cannot share the batches of an update equally, and the user gives no other number.
+        ConfigError: If the devices cannot share the batches of an update equally, and the user gave no other number.
     """
     counts = {name: settings[name] for name in COUNTS if name in settings}
     if trainer.accumulate_grad_batches != 1:
@@ -140,20 +145,20 @@ def flags_of_a_run(settings: dict[str, Any], trainer: Any, devices: Callable[[],
 
 
 def _take_flags(args: list[str], names: Container[str]) -> tuple[Flags, list[str]]:
-    """nanoGPT's flags of these names with their values, and the other arguments."""
-    given, ours = {}, []
+    """Returns the values of nanoGPT's flags with these names, and the other arguments."""
+    given, others = {}, []
     remaining = iter(args)
     for arg in remaining:
         name, equals, value = arg.removeprefix("--").partition("=")
         if not arg.startswith("--") or name not in names:
-            ours.append(arg)
+            others.append(arg)
         elif equals:
             given[name] = value
         elif (following := next(remaining, None)) is not None:
             given[name] = following
         else:
             raise ConfigError(f"--{name} must be followed by a value")
-    return given, ours
+    return given, others
 
 
 def _device(given: Flags, subcommand: str) -> Flags:
@@ -162,7 +167,7 @@ def _device(given: Flags, subcommand: str) -> Flags:
     if index:
         settings["trainer.devices"] = f"[{index}]"
     if kind == "cpu" and "dtype" not in given:
-        settings["trainer.precision"] = PRECISIONS["float32"]  # nanoGPT's on a CPU
+        settings["trainer.precision"] = PRECISIONS["float32"]  # nanoGPT's default on a CPU
     return settings
 
 
@@ -176,26 +181,24 @@ def _init_from(given: Flags, subcommand: str) -> Flags:
     start = given["init_from"]
     if start == "scratch":
         return {}
-    if start == "resume":  # what `predict` does by itself, with the best checkpoint
+    if start == "resume":  # `predict` uses the best checkpoint by default
         return {"ckpt_path": "last"} if subcommand == "fit" else {}
-    raise ConfigError(
-        f"init_from ({start}) has no counterpart: GPT-2's weights need GPT-2's tokens; use scratch or resume"
-    )
+    raise ConfigError(f"init_from ({start}) must be scratch or resume, because GPT-2's weights need GPT-2's tokens")
 
 
 def _eval_only(given: Flags, subcommand: str) -> Flags:
     if given["eval_only"] == "False":
         return {}
-    raise ConfigError(f"eval_only ({given['eval_only']}) has no counterpart: use `validate` instead of `{subcommand}`")
+    raise ConfigError(f"eval_only ({given['eval_only']}) must be False; use `validate` instead of `{subcommand}`")
 
 
 def _always_save_checkpoint(given: Flags, subcommand: str) -> Flags:
-    return {}  # every evaluation saves last.ckpt, a better one best.ckpt too
+    return {}  # each evaluation saves last.ckpt, and best.ckpt if it is the best
 
 
 def _dataset(given: Flags, subcommand: str) -> Flags:
     name = given["dataset"]
-    prepared = Path("data", name)  # where nanoGPT looks
+    prepared = Path("data", name)  # where nanoGPT reads it
     if (prepared / "meta.pkl").is_file():
         return {"data.text": str(prepared)}
     return {"data.text": "tinyshakespeare" if name == "shakespeare_char" else name}
@@ -210,9 +213,9 @@ def _wandb(given: Flags, subcommand: str) -> Flags:
         return {}
     require_package("wandb_log", given["wandb_log"], "wandb")
     settings = {"trainer.logger": "Wandb"}
-    for name, ours in (("wandb_project", "trainer.logger.project"), ("wandb_run_name", "trainer.logger.name")):
+    for name, option in (("wandb_project", "trainer.logger.project"), ("wandb_run_name", "trainer.logger.name")):
         if name in given:
-            settings[ours] = given[name]
+            settings[option] = given[name]
     return settings
 
 

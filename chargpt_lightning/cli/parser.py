@@ -1,4 +1,4 @@
-"""The command line's outside: what the program is called, its subcommands, and how its flags may stand."""
+"""The parser of the command line: its subcommands, `--version`, and the order of its arguments."""
 
 import json
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from chargpt_lightning.cli.recipes import find_config
 from chargpt_lightning.cli.shell_completion import PrintCompletion
 from chargpt_lightning.utils.console import PACKAGE, VERSION
 
-Tool = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # its parser by the program's name, and what it does
-TOOLS: dict[str, Tool] = {"export": (export_parser, export), "plot": (plot_parser, plot)}  # which need no trainer
+Tool = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # makes the parser, given its name; does the work
+TOOLS: dict[str, Tool] = {"export": (export_parser, export), "plot": (plot_parser, plot)}  # need no trainer
 
 
 class Parser(LightningArgumentParser):
-    """Lightning's, which lists what needs no trainer, too: flags of the program's own, and the tools."""
+    """Lightning's parser with the program's own flags, and the subcommands that need no trainer."""
 
     def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
-        """The action that takes subcommands; only the parser of the whole program has one."""
+        """Adds the program's own flags and subcommands; Lightning calls this for the top-level parser only."""
         version = f"{PACKAGE} {VERSION}"
         self.add_argument("--version", action="version", version=version, help="Print the version and exit.")
         completion = self.add_argument("--print_completion", action=PrintCompletion)
@@ -35,7 +35,7 @@ class Parser(LightningArgumentParser):
 
 
 def configs_first(args: list[str]) -> list[str]:
-    """Moves `--config FILE` to the front, so that a flag beats a file wherever it stands; a recipe becomes its file."""
+    """Moves `--config FILE` to the front, so that flags always override files; replaces a recipe's name by its file."""
     configs, others = [], []
     remaining = iter(args)
     for arg in remaining:
@@ -45,12 +45,12 @@ def configs_first(args: list[str]) -> list[str]:
         elif equals or (value := next(remaining, "")):
             configs.append(f"--config={find_config(value)}")
         else:
-            configs.append(arg)  # the parser says what it lacks
+            configs.append(arg)  # the parser reports the missing value
     return others[:1] + configs + others[1:]
 
 
 def texts_together(args: list[str]) -> list[str]:
-    """Makes one value of `--data.text A B C`, which is what a shell makes of a pattern that stands without quotes."""
+    """Joins the values of `--data.text A B C` into one, because shells expand a pattern without quotes to several."""
     if "--data.text" not in args:
         return args
     flag = args.index("--data.text")

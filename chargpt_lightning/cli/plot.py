@@ -1,4 +1,4 @@
-"""`plot`: runs in one picture."""
+"""The subcommand `plot`: plots the curves of runs into one figure."""
 
 import logging
 from pathlib import Path
@@ -14,14 +14,14 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def plot(runs: list[Path], out: Path) -> None:
-    """Draws runs over each other.
+    """Plots runs into one figure.
 
     Args:
         runs: Directories of runs.
-        out: The picture to write; its suffix says in which of the formats.
+        out: The file to write; its suffix, one of FORMATS, gives the format.
 
     Raises:
-        ConfigError: If matplotlib is missing, a run has nothing to draw, or the format is another.
+        ConfigError: If matplotlib is missing, a run has no losses, or the format is not supported.
     """
     require_package("plot", " ".join(map(str, runs)), "matplotlib")
     if out.suffix.removeprefix(".") not in FORMATS:
@@ -33,16 +33,16 @@ def plot(runs: list[Path], out: Path) -> None:
 
 
 def plot_parser(prog: str) -> ArgumentParser:
-    """What `plot` takes: the arguments of the function."""
+    """Returns the parser of `plot`, whose arguments are those of the function."""
     parser = ArgumentParser(
         prog=prog,
         usage="%(prog)s RUN [RUN ...] [--out FILE]",
-        description="Draws runs over each other: their losses and learning rates.",
+        description="Plots the losses and learning rates of runs into one figure.",
         allow_abbrev=False,
         exit_on_error=False,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="A run's directory: runs/version_0 for one.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="A run's directory, such as runs/version_0.")
     parser.add_argument(
-        "--out", type=Path, default=Path("curves.png"), help=f"The picture to write: .{', .'.join(FORMATS)}."
+        "--out", type=Path, default=Path("curves.png"), help=f"The file to write: .{', .'.join(FORMATS)}."
     )
     return parser

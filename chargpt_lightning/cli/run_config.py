@@ -1,4 +1,7 @@
-"""Checks of a run's config.yaml, which somebody else may have written: it must not reach beyond the run."""
+"""A run's config.yaml: how it is written, and checks that it does not point outside the run's directory.
+
+A run may come from somebody else, so its settings are not trusted.
+"""
 
 import re
 from collections.abc import Iterator
@@ -10,47 +13,47 @@ import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 
 from chargpt_lightning.trainer.validation import without
-from chargpt_lightning.utils.atomic import write_whole
+from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
 
 MOST_BYTES = 2**20
 DIRECTORIES = ("dirpath", "save_dir")
-DEFAULTS = (("save_dir", "."), ("save_dir", "./mlruns"))  # of WandbLogger and MLFlowLogger
+DEFAULTS = (("save_dir", "."), ("save_dir", "./mlruns"))  # defaults of WandbLogger and MLFlowLogger
 
 
 def require_contained(run: Path, named: set[str]) -> None:
-    """Checks that the settings of a run write only below it, read no other file, and do not inflate.
+    """Checks that a run's config.yaml names no files outside its directory, and does not expand to a huge size.
 
     Args:
         run: The run's directory.
         named: Texts in the settings that the user gives in the same command, which are trusted.
 
     Raises:
-        ConfigError: If one reaches beyond the run.
+        ConfigError: If a setting points outside the run's directory, or config.yaml is too large or uses aliases.
     """
     path = run / "config.yaml"
     for name, value in _texts(_load_bounded(path)):
-        if value not in named and _reaches_beyond(run, name, value):
+        if value not in named and _points_outside(run, name, value):
             raise ConfigError(
-                f"{path}: {name} ({value}) must not reach beyond the run; "
+                f"{path}: {name} ({value}) must not point outside the run's directory; "
                 "if you trust it, name it again with --config or a flag"
             )
 
 
 def _load_bounded(path: Path) -> Any:
-    """The content of a YAML file; aliases, by which a small file can stand for any number of settings, are refused."""
+    """Reads a YAML file; refuses aliases, with which a small file can contain any number of settings."""
     content = path.read_bytes()[: MOST_BYTES + 1]
     try:
         aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader))
         if not aliases and len(content) <= MOST_BYTES:
             return yaml.safe_load(content)
     except yaml.YAMLError:
-        return None  # the parser of the command line says what is wrong
+        return None  # the command line's parser reports the error
     raise ConfigError(f"{path} must be at most 1 MiB of YAML without aliases, as `fit` writes it")
 
 
 def _texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of the settings that are text; an item of a list has the list's name."""
+    """Yields names and values of all settings that are text; items of a list have the name of the list."""
     if isinstance(settings, dict):
         for key, value in settings.items():
             yield from _texts(value, f"{name}.{key}".removeprefix("."))
@@ -61,39 +64,39 @@ def _texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, settings
 
 
-def _reaches_beyond(run: Path, name: str, value: str) -> bool:
+def _points_outside(run: Path, name: str, value: str) -> bool:
     group, last = name.split(".")[0], name.split(".")[-1]
     if group == "sample":
         return last == "prompt" and value.startswith("FILE:")
-    if group != "trainer" or name == "trainer.default_root_dir":  # where the run is instead
+    if group != "trainer" or name == "trainer.default_root_dir":  # replaced by the run's own directory
         return False
     if last == "filename":
-        return re.search(r"[/\\]|\.\.", re.sub(r"{[^{}]*}", "", value)) is not None  # {val/loss} is a figure
+        return re.search(r"[/\\]|\.\.", re.sub(r"{[^{}]*}", "", value)) is not None  # {val/loss} is a metric
     if (last, value) in DEFAULTS:
         return False
     if last in DIRECTORIES and value:
         return "://" in value or not Path(value).resolve().is_relative_to(run.resolve())
-    return "::" in value  # a file system of fsspec's within another
+    return "::" in value  # a chain of fsspec file systems
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the settings of a run, whole or not at all, with the text and the learning rate that were found."""
+    """Saves the settings of a run atomically, with the text and the learning rate that were found."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Not yet: LearningRateFinder comes first."""
+        """Does nothing: LearningRateFinder has to run first."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves what the run trains with."""
+        """Saves the settings when training starts."""
         super().setup(trainer, pl_module, stage="fit")
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Writes config.yaml; a run that goes on writes its settings anew."""
+        """Writes config.yaml; a resumed run replaces it."""
         config = self.config.clone()
         data = trainer.datamodule  # type: ignore[attr-defined]
         config.data.text, config.data.sha256, config.data.alphabet = data.corpus.name, data.facts.sha256, None
         config.model.learning_rate = pl_module.hparams["learning_rate"]
         config.trainer.callbacks = without(config.trainer.callbacks, "LearningRateFinder")
         text = self.parser.dump(config, skip_none=False)
-        if not text.isascii():  # jsonargparse would read it in the system's encoding
+        if not text.isascii():  # jsonargparse reads files in the system's encoding
             text = yaml.safe_dump(yaml.safe_load(text), sort_keys=False)
-        write_whole(Path(trainer.loggers[0].save_dir or "", "config.yaml"), text.encode())
+        write_atomically(Path(trainer.loggers[0].save_dir or "", "config.yaml"), text.encode())

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from chargpt_lightning.data.corpus import Corpus, cache_directory
 from chargpt_lightning.data.text_files import CHUNK_BYTES, OnRead
-from chargpt_lightning.utils.atomic import open_whole, remove_parts, write_whole
+from chargpt_lightning.utils.atomic import open_atomically, remove_parts, write_atomically
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.vocab import CharVocab, code_points
 
@@ -145,18 +145,18 @@ def _write_facts(path: Path, corpus: Corpus, raw_sha256: str) -> TextFacts:
             if not present.take(points).all():  # reading is faster than writing
                 present[points] = True
     facts = TextFacts(raw_sha256, digest.hexdigest(), characters, "".join(map(chr, np.flatnonzero(present))))
-    write_whole(path, json.dumps({"facts": asdict(facts), "sha256": _facts_sha256(facts)}).encode())
+    write_atomically(path, json.dumps({"facts": asdict(facts), "sha256": _facts_sha256(facts)}).encode())
     return facts
 
 
 def _write_ids(path: Path, corpus: Corpus, facts: TextFacts, vocab: CharVocab) -> Path:
     checksum = 0
-    with open_whole(path) as file, _read_unchanged(corpus, facts.raw_sha256) as on_read:
+    with open_atomically(path) as file, _read_unchanged(corpus, facts.raw_sha256) as on_read:
         for source, position, chunk in corpus.pieces(on_read):
             ids = vocab.encode_chunk(chunk, position, "data.text", source).data
             checksum = zlib.crc32(ids, checksum)
             file.write(ids)
-    write_whole(_checksum_file(path), str(checksum).encode())
+    write_atomically(_checksum_file(path), str(checksum).encode())
     return path
 
 

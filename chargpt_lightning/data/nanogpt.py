@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from chargpt_lightning.data.text_files import OnRead, read_chunks, with_callback
-from chargpt_lightning.utils.atomic import write_whole
+from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.vocab import code_points
 
@@ -153,7 +153,7 @@ def write_alphabet(path: Path, alphabet: str) -> None:
     """
     itos = dict(enumerate(alphabet))
     stoi = {character: id for id, character in itos.items()}
-    write_whole(path, pickle.dumps({"vocab_size": len(alphabet), "itos": itos, "stoi": stoi}))
+    write_atomically(path, pickle.dumps({"vocab_size": len(alphabet), "itos": itos, "stoi": stoi}))
 
 
 def _read_bounded(path: Path, label: str) -> bytes:

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from chargpt_lightning.utils.atomic import set_aside
-from chargpt_lightning.utils.csv_table import read_columns_of, rewrite
+from chargpt_lightning.utils.csv_table import read_header, rewrite
 from chargpt_lightning.utils.run_dir import claim_directory, lock_directory, release_directory
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class History(Logger):
         if self._before is None:
             return
         source = self._before / "metrics.csv"
-        found = read_columns_of(source)
+        found = read_header(source)
         if _is_intact(found, columns):
             self.columns = columns or found
             self.rows = rewrite(source, self.path, self.columns, most=rows)

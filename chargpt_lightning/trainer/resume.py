@@ -15,13 +15,13 @@ import yaml
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from chargpt_lightning.checkpoints.convert import file_to_restore, read_as_ours
+from chargpt_lightning.checkpoints.convert import file_to_restore, read_any_checkpoint
 from chargpt_lightning.checkpoints.io import CheckpointFacts, facts_of, load_safely, read_checkpoint
 from chargpt_lightning.models.base import SHAPE
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.validation import listed
 from chargpt_lightning.utils.errors import ConfigError
-from chargpt_lightning.utils.run_dir import CHECKPOINTS, from_here, is_run, newest_checkpoint
+from chargpt_lightning.utils.run_dir import CHECKPOINTS, is_run, newest_checkpoint, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
         return None
     path = newest_checkpoint(root, str(path)) if path in ("best", "last") else Path(path)
     log.info("checkpoint: %s", path)
-    checkpoint, is_translated = read_as_ours(path, text)
+    checkpoint, is_translated = read_any_checkpoint(path, text)
     facts = facts_of(checkpoint, path)
     run = _run_of(path, facts) if subcommand == "fit" else None
     if run is not None and not facts.resumable:
@@ -184,7 +184,7 @@ def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
     directory = checkpoint.absolute().parent
     beside = re.fullmatch(REQUEUED, checkpoint.name)
     run = directory.parent if directory.name == CHECKPOINTS else directory / facts.run if beside else None
-    return from_here(run) if run is not None and facts.run and is_run(run) else None
+    return relative_to_cwd(run) if run is not None and facts.run and is_run(run) else None
 
 
 def _requeued_checkpoint(root: Path) -> Path | None:

@@ -19,7 +19,7 @@ from chargpt_lightning.callbacks.model_checkpoint import BestAndLast, HistoryInC
 from chargpt_lightning.callbacks.progress_bar import StepBar
 from chargpt_lightning.callbacks.samples import Samples, accepts_text
 from chargpt_lightning.callbacks.throughput import Speed
-from chargpt_lightning.checkpoints.io import WholeFileIO
+from chargpt_lightning.checkpoints.io import AtomicCheckpointIO
 from chargpt_lightning.loggers.csv_logger import History
 from chargpt_lightning.loggers.tensorboard import TensorBoard
 from chargpt_lightning.loggers.wandb import Wandb
@@ -49,7 +49,7 @@ def settings_of_a_run(trainer: Any, origin: Origin | None, sampling: SampleConfi
     return {
         "logger": loggers,
         "callbacks": [*_callbacks(trainer, origin), *samples],
-        "plugins": [*listed(trainer.plugins), WholeFileIO()],
+        "plugins": [*listed(trainer.plugins), AtomicCheckpointIO()],
         "enable_checkpointing": True,  # otherwise StopSafely could not be one of the callbacks
     }
 

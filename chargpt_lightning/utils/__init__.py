@@ -1,1 +1,1 @@
-"""The ground floor: imports nothing of the package above it."""
+"""Modules that every other part of the package may import, and that import nothing else from the package."""

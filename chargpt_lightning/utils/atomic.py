@@ -1,4 +1,4 @@
-"""Files and directories that are written atomically."""
+"""Writes files and directories atomically: readers see the old content or the new, even after a crash."""
 
 import errno
 import os
@@ -15,13 +15,16 @@ PART = ".part"  # the suffix of a file that is still being written
 
 
 @contextmanager
-def open_whole(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file for writing so that readers, even after a crash, find either the new content or the old.
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing; its content is replaced when the context ends without an error.
 
-    Each writer has a part file of its own in the same directory; of several writers, the last to finish wins.
+    Each writer uses a part file of its own in the same directory. Of several writers, the last to finish wins.
+
+    Yields:
+        The part file, open for writing bytes.
 
     Raises:
-        OSError: If it cannot be written; the error names the path, and the old content is unchanged.
+        OSError: If the file cannot be written; the error names `path`, and the old content is unchanged.
     """
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PART}")
     try:
@@ -30,7 +33,7 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException as error:  # Ctrl-C too must leave nothing behind
+    except BaseException as error:  # also on Ctrl-C no part file may remain
         with suppress(OSError):
             part.unlink()
         if isinstance(error, OSError):
@@ -39,29 +42,35 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
     _sync_directory(path.parent)
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file at once, as `open_whole` does.
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Replaces the content of a file, as `open_atomically` does.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written; the old content is unchanged.
     """
-    with open_whole(path) as file:
+    with open_atomically(path) as file:
         file.write(content)
 
 
 def remove_parts(directory: Path) -> None:
-    """Removes the part files that killed writers left in a directory; nobody may be writing there."""
+    """Removes the part files that killed writers left in a directory; no process may be writing to it."""
     for part in directory.glob(f"*{PART}"):
         with suppress(OSError):
             part.unlink()
 
 
 @contextmanager
-def make_whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary directory, whose files move to `path`, a new or empty directory, once all are written.
+def make_directory_atomically(path: Path) -> Iterator[Path]:
+    """Fills a new or empty directory; its files appear when the context ends without an error.
+
+    Args:
+        path: The directory, which is created if it does not exist.
+
+    Yields:
+        A temporary directory, from which all files are moved to `path`.
 
     Raises:
-        OSError: If they cannot be written, or if `path` is no longer empty by then.
+        OSError: If a file cannot be written, or if `path` is no longer empty when the files are moved.
     """
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +84,7 @@ def make_whole(path: Path) -> Iterator[Path]:
 
 
 def _fill(path: Path, source: Path) -> None:
-    """Moves files into an empty directory; of two processes that try, one is refused."""
+    """Moves files into an empty directory; of two processes that try at the same time, one fails."""
     claim = path / PART
     claim.mkdir()
     try:
@@ -94,10 +103,10 @@ def _sync_file(path: Path) -> None:
 
 
 def _sync_directory(path: Path) -> None:
-    """Makes a rename in a directory survive a power cut, where the system and its file system can."""
+    """Makes renames in a directory survive a power failure, if the system and the file system support it."""
     if sys.platform == "win32":
         return
-    with suppress(OSError):  # some file systems refuse, and a directory may be writable but not readable
+    with suppress(OSError):  # not all file systems can, and a directory may be writable but not readable
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -106,10 +115,10 @@ def _sync_directory(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Renames a damaged file to the next free `NAME.damaged-N`, and returns that.
+    """Renames a damaged file to the next free `NAME.damaged-N`, and returns the new path.
 
     Raises:
-        OSError: If it cannot be renamed.
+        OSError: If the file cannot be renamed.
     """
     names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
     return path.rename(next(name for name in names if not name.exists()))

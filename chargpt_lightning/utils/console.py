@@ -1,4 +1,4 @@
-"""What the program is called, and how its messages reach a terminal."""
+"""The program's name and version, and how its messages are printed."""
 
 import io
 import logging
@@ -21,66 +21,66 @@ except PackageNotFoundError:  # a clone on the path, not installed
     VERSION = "0+unknown"
 
 
-def called_as() -> str:
-    """What a user types before the subcommand."""
+def program_name() -> str:
+    """Returns what the user typed before the subcommand: the command, or `python -m` with the package."""
     return COMMAND if Path(sys.argv[0]).stem == COMMAND else f"python -m {PACKAGE}"
 
 
 def is_first_device() -> bool:
-    """Whether this process is the one of several devices that prints messages."""
+    """Whether this process trains on the first of all devices, and therefore prints messages."""
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 def fail(error: Exception | str, exit_code: int) -> NoReturn:
-    """Prints an error in one line and ends the process."""
+    """Prints an error in one line and ends the process with this exit code."""
     message = " ".join(str(error).split())
-    message = re.sub(r"Subtypes: .* Errors: ", "", message)  # jsonargparse says twice what a value may be
+    message = re.sub(r"Subtypes: .* Errors: ", "", message)  # jsonargparse repeats which types are valid
     print("error:", message, file=sys.stderr)
     sys.exit(exit_code)
 
 
-def as_typed(arg: str) -> str:
-    """An argument in UTF-8, also where the locale knows nothing but ASCII and hands on other bytes as surrogates."""
+def decoded_arg(arg: str) -> str:
+    """Decodes a command-line argument as UTF-8. In an ASCII locale, Python passes other bytes as surrogates."""
     try:
         return arg.encode("ascii", "surrogateescape").decode()
     except UnicodeError:
         return arg
 
 
-def speak_utf8() -> None:
-    """Writes UTF-8 whatever the locale says, with the error handlers of Python's own UTF-8 mode."""
+def use_utf8() -> None:
+    """Makes stdout and stderr use UTF-8 in every locale, with the error handlers of Python's UTF-8 mode."""
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):  # a notebook has others
+        if isinstance(stream, io.TextIOWrapper):  # not so in a notebook
             stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 class _Stderr(logging.Handler):
-    """Writes messages above the progress line."""
+    """Prints messages above the progress line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
 
 
 def set_up_messages() -> None:
-    """Our own messages to stderr, once for all devices; of Lightning's only what a user can act on."""
-    ours = logging.getLogger(PACKAGE)
-    ours.setLevel(logging.INFO if is_first_device() else logging.ERROR)
-    ours.handlers = [_Stderr()]
+    """Prints messages to stderr, only on the first device; of Lightning's, only those that a user can act on."""
+    log = logging.getLogger(PACKAGE)
+    log.setLevel(logging.INFO if is_first_device() else logging.ERROR)
+    log.handlers = [_Stderr()]
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger(name).handlers = [_Stderr()]
-    for name in ("callbacks.early_stopping", "profilers", "tuner.lr_finder"):  # which speak where they are asked to
-        logging.getLogger(f"lightning.pytorch.{name}").setLevel(ours.level)
+    for name in ("callbacks.early_stopping", "profilers", "tuner.lr_finder"):  # only used if the user adds them
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(log.level)
     for message in (
-        r".*isinstance\(treespec, LeafSpec\)",  # Lightning's own affair with torch
-        r".*does not have many workers",  # cutting windows costs microseconds
-        r"Consider setting `persistent_workers=True`",  # on Windows and macOS; whoever takes workers has a huge text
-        r".*callbacks used to create the checkpoint need to be provided",  # not to validate or to sample
-        r"You're using the WeightAveraging callback with a model that overrides",  # which it does to be sharded
-        r"Checkpoint directory .* exists and is not empty",  # it is the resumed run's own
-        r"When using the `ThroughputMonitor`, you need to define a `flops_per_batch`",  # characters say more
+        r".*isinstance\(treespec, LeafSpec\)",  # caused by Lightning's own use of torch
+        r".*does not have many workers",  # unnecessary: a batch of windows takes microseconds
+        r"Consider setting `persistent_workers=True`",  # starting them costs little next to reading a huge text
+        r".*callbacks used to create the checkpoint need to be provided",  # unnecessary to validate or to sample
+        r"You're using the WeightAveraging callback with a model that overrides",  # only to shard the network
+        r"Checkpoint directory .* exists and is not empty",  # the resumed run's own directory
+        r"When using the `ThroughputMonitor`, you need to define a `flops_per_batch`",  # not needed for characters/s
         r"You requested to overfit but enabled (train|val) dataloader shuffling",  # windows are never shuffled
-        r"Warning: Profiler clears events at the end of each cycle",  # as Lightning's schedule has it
+        r"Warning: Profiler clears events at the end of each cycle",  # Lightning's default schedule
         r"Incorrect schedule: RECORD followed by NONE",  # likewise
     ):
         warnings.filterwarnings("ignore", message=message)

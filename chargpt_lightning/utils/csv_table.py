@@ -1,4 +1,4 @@
-"""A CSV file of any size, read and rewritten row by row in constant memory."""
+"""Reads and rewrites CSV files of any size row by row, in constant memory."""
 
 import codecs
 import csv
@@ -7,13 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from chargpt_lightning.utils.atomic import open_whole
+from chargpt_lightning.utils.atomic import open_atomically
 
-LONGEST_ROW = 2**16  # bytes; a longer one is damage, such as a quote that is never closed
+LONGEST_ROW = 2**16  # bytes; a longer row is damaged, for example by a quote that is never closed
 
 
-def read_columns_of(path: Path) -> list[str]:
-    """The column names of a CSV file; empty if the file is missing or empty."""
+def read_header(path: Path) -> list[str]:
+    """Returns the column names of a CSV file; an empty list if the file is missing or empty."""
     if not path.exists():
         return []
     with path.open("rb") as file:
@@ -27,23 +27,23 @@ def rewrite(
     most: int | None = None,
     more: Iterable[Mapping[str, Any]] = (),
 ) -> int:
-    """Writes the rows of a CSV file into another, or into itself; a crash leaves the old content or the new.
+    """Atomically writes the rows of a CSV file to another file, or to itself.
 
     Args:
-        source: The file to read; one that is missing or empty has no rows.
+        source: The file to read; a missing or empty file has no rows.
         target: The file to write.
-        columns: Columns of the target. Figures of other columns are left out.
-        most: How many rows to take from the source; None takes all.
-        more: Rows to write after them.
+        columns: Columns of the target. Values of other columns are left out.
+        most: Maximum number of rows to copy from the source; None copies all.
+        more: Rows to append.
 
     Returns:
-        The number of rows that came from the source.
+        The number of rows copied from the source.
 
     Raises:
-        OSError: If the target cannot be written; it is then as it was.
+        OSError: If the target cannot be written; its old content is unchanged.
     """
     kept = 0
-    with open_whole(target) as file:
+    with open_atomically(target) as file:
         writer = csv.writer(codecs.getwriter("utf-8")(file, "surrogateescape"))
         writer.writerow(columns)
         for kept, row in enumerate(islice(_rows_in(source, columns), most), start=1):  # noqa: B007
@@ -53,7 +53,7 @@ def rewrite(
 
 
 def _rows_in(source: Path, columns: Sequence[str]) -> Iterator[bytes | list[str]]:
-    """The rows after the header: as they are, or as fields where the file has other columns."""
+    """Yields the rows below the header: unchanged bytes if the file has these columns, otherwise lists of fields."""
     if not source.exists():
         return
     with source.open("rb") as file:
@@ -63,12 +63,12 @@ def _rows_in(source: Path, columns: Sequence[str]) -> Iterator[bytes | list[str]
             if names == columns:
                 yield row if row.endswith(b"\n") else row + b"\r\n"
             else:
-                figures = dict(zip(names, _fields(row), strict=False))
-                yield [figures.get(name, "") for name in columns]
+                values = dict(zip(names, _fields(row), strict=False))
+                yield [values.get(name, "") for name in columns]
 
 
 def _rows(file: BinaryIO) -> Iterator[bytes]:
-    """Cuts a file at the line ends outside of quotes; blank lines are no rows."""
+    """Yields the rows of a file, which end at line ends outside of quotes; skips blank lines."""
     row = b""
     while line := file.readline(LONGEST_ROW):
         row += line
@@ -81,7 +81,7 @@ def _rows(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _fields(row: bytes) -> list[str]:
-    """The fields of a row; one that is not CSV is a single field, so that nothing of it is lost."""
+    """Returns the fields of a row; a row that is not valid CSV is kept as a single field."""
     text = row.decode(errors="surrogateescape")
     try:
         return next(csv.reader([text]), [])

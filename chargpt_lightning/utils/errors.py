@@ -1,21 +1,21 @@
-"""What a user can get wrong, said in one line."""
+"""Errors in settings and inputs, which the command line reports in one line."""
 
 import math
 from importlib.util import find_spec
 
 
 class ConfigError(ValueError):
-    """A setting or an input that cannot work.
+    """Raised for a setting or an input that cannot work.
 
-    The message reads `name (value) must rule, because`, for the command line shows it as it is.
+    The message has the form `name (value) must RULE, because ...`; the command line prints it unchanged.
     """
 
 
 def require_at_least_one(**settings: int | None) -> None:
-    """Checks sizes and counts, given by name; None is a setting that is off.
+    """Checks sizes and counts, given by name; None means that a setting is off.
 
     Raises:
-        ConfigError: If one is below 1.
+        ConfigError: If a setting is below 1.
     """
     for name, value in settings.items():
         if value is not None and value < 1:
@@ -23,10 +23,15 @@ def require_at_least_one(**settings: int | None) -> None:
 
 
 def require_package(name: str, value: object, package: str) -> None:
-    """Checks that a package is installed without which a setting, given by name and value, cannot work.
+    """Checks that the package is installed that a setting needs.
+
+    Args:
+        name: Name of the setting, for the error message.
+        value: Value of the setting, for the error message.
+        package: Name of the package, both to import and to install.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If the package is not installed.
     """
     if find_spec(package) is None:
         raise ConfigError(f"{name} ({value}) needs the package {package}: pip install {package}")

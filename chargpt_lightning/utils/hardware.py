@@ -1,4 +1,4 @@
-"""How this process's memory is kept, for the CPU's sake."""
+"""The default precision of a device, and the memory allocator of a CPU."""
 
 import ctypes
 import sys
@@ -8,29 +8,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's <malloc.h>
-LARGEST_MMAP_THRESHOLD = 2**25  # that glibc takes
-NEVER = 2**31 - 1
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's <malloc.h>
+LARGEST_MMAP_THRESHOLD = 2**25  # that glibc accepts, in bytes
+NEVER = 2**31 - 1  # the largest int
 
 
 def keep_freed_memory() -> None:
-    """Keeps what is freed for what is asked for next, where glibc is the C library.
+    """Makes glibc keep freed memory for later allocations; does nothing with other C libraries.
 
-    A training step frees its activations and asks for them again. By default glibc hands them back to the system in
-    between, which maps and clears hundreds of pages anew at every step.
+    Each training step frees its activations, and the next one allocates as much again. By default glibc returns the
+    memory to the system in between, which then has to map and clear hundreds of pages at every step.
     """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has no mallopt
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         libc.mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
 def native_precision(accelerator: str) -> str:
-    """The fastest that loses no accuracy: bf16 for the matrix products where the device has instructions for it.
+    """Picks the default precision for a device: bf16 for matrix products if the device has instructions for it.
 
-    Without them bf16 is emulated, and slower than float32.
+    Without such instructions bf16 is emulated, and slower than float32.
 
     Args:
-        accelerator: As Lightning's Trainer takes it; "auto" is a GPU if there is one.
+        accelerator: The accelerator argument of Lightning's Trainer; "auto" means a GPU if there is one.
 
     Returns:
         `bf16-mixed` or `32-true`.
@@ -45,11 +45,11 @@ def native_precision(accelerator: str) -> str:
 
 @torch.no_grad()
 def product_dtype(context: AbstractContextManager[Any], weight: Tensor) -> torch.dtype:
-    """The dtype in which a run multiplies matrices, read off a product that is computed as the run computes.
+    """Returns the dtype in which a run multiplies matrices, by multiplying two in the run's precision.
 
     Args:
-        context: In which the run computes, `Trainer.precision_plugin.forward_context()`.
-        weight: One of the network's parameters, after the precision has converted the network.
+        context: The context in which the run computes, `Trainer.precision_plugin.forward_context()`.
+        weight: A parameter of the network, after the precision plugin has converted the network.
     """
     factor = torch.ones(1, 1, dtype=weight.dtype, device=weight.device)
     with context:

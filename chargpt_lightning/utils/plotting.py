@@ -1,4 +1,4 @@
-"""Pictures of runs: losses and learning rates by step."""
+"""Plots the losses and learning rates of runs over steps."""
 
 import csv
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chargpt_lightning.utils.atomic import write_whole
+from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.metrics import EVALUATION_PREFIXES, LR, TRAIN_EVAL_LOSS, TRAIN_LOSS, VAL_LOSS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Points = tuple[list[int], list[float]]  # steps, and a figure at each
-MOST_POINTS = 100_000  # of a column that is logged at every update: a hundred for each pixel of the picture's width
-EVALUATED = ("val/", "train_eval/")  # these columns keep all their points
-BEGINNING = 0.05  # of the steps: the loss falls so far in them that all else would look flat beside it
+Points = tuple[list[int], list[float]]  # steps, and the value at each step
+MOST_POINTS = 100_000  # of a column that is logged at every update: a hundred per pixel of the plot's width
+BEGINNING = 0.05  # fraction of the steps in which the loss falls so far that the rest would look flat
 
 
 def can_draw() -> bool:
@@ -28,42 +28,42 @@ def can_draw() -> bool:
 
 
 def draw(runs: Sequence[Path]) -> "Figure":
-    """Draws runs over each other: above their losses, below their learning rates.
+    """Plots runs into one figure: losses in the upper plot, learning rates in the lower one.
 
     Args:
-        runs: Their directories; one alone is drawn with the loss of each update, too.
+        runs: Directories of runs. The loss of each update is plotted only if there is a single run.
 
     Raises:
-        ConfigError: If one has no metrics.csv, or no losses in it.
+        ConfigError: If a run has no metrics.csv, or no losses in it.
     """
-    from matplotlib.figure import Figure  # which takes more than half a second
+    from matplotlib.figure import Figure  # the import takes more than half a second
 
     figure = Figure(figsize=(9, 6), dpi=120)
-    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.08, top=0.97, hspace=0.07)  # a layout engine draws twice
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.08, top=0.97, hspace=0.07)  # faster than a layout engine
     losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     columns = [read_columns(run) for run in runs]
-    if len(runs) == 1 and "train/loss" in columns[0]:
-        losses.plot(*columns[0]["train/loss"], color="0.8", linewidth=0.8, label="train, each update")
-    for number, (run, of_run) in enumerate(zip(runs, columns, strict=True)):
-        _draw_run(losses, rates, run.absolute(), of_run, color=f"C{number}")
-    _make_room(losses)
+    if len(runs) == 1 and TRAIN_LOSS in columns[0]:
+        losses.plot(*columns[0][TRAIN_LOSS], color="0.8", linewidth=0.8, label="train, each update")
+    for number, (run, run_columns) in enumerate(zip(runs, columns, strict=True)):
+        _draw_run(losses, rates, run.absolute(), run_columns, color=f"C{number}")
+    _zoom(losses)
     _label(losses, rates)
     return figure
 
 
 def write_picture(figure: "Figure", path: Path) -> None:
-    """Writes a picture whole, in the format of the path's suffix.
+    """Atomically writes a figure in the format given by the path's suffix.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     content = BytesIO()
     figure.savefig(content, format=path.suffix.removeprefix("."))
-    write_whole(path, content.getbuffer())
+    write_atomically(path, content.getbuffer())
 
 
 class _Column:
-    """The points of a column; of more than `most`, every second is dropped, again and again."""
+    """The points of a column; whenever there are more than `most`, every second point is dropped."""
 
     def __init__(self, most: int | None) -> None:
         self.points: Points = ([], [])
@@ -71,60 +71,60 @@ class _Column:
         self._interval = 1
         self._seen = 0
 
-    def add(self, step: int, figure: float) -> None:
-        """Adds a point, unless thinning skips it."""
-        steps, figures = self.points
+    def add(self, step: int, value: float) -> None:
+        """Adds a point, unless it is one of those to drop."""
+        steps, values = self.points
         if self._seen % self._interval == 0:
             steps.append(step)
-            figures.append(figure)
+            values.append(value)
         self._seen += 1
         if self._most is not None and len(steps) > self._most:
-            del steps[1::2], figures[1::2]
+            del steps[1::2], values[1::2]
             self._interval *= 2
 
 
 def read_columns(run: Path) -> dict[str, Points]:
-    """The columns of a run's metrics.csv, each with the steps that have a figure in it.
+    """Reads the columns of a run's metrics.csv, each with the steps at which it has a value.
 
-    Columns of evaluations have all their points, others at most MOST_POINTS, evenly thinned out.
+    Columns of evaluations keep all their points, others at most MOST_POINTS, evenly spaced.
 
     Raises:
-        ConfigError: If there is no such file, or no figures in it, or no losses of an evaluation.
+        ConfigError: If the file is missing, or contains anything but numbers, or no val loss.
     """
     columns: dict[str, _Column] = {}
     try:
         with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, restkey=""):  # a list, which is no number
+            for row in csv.DictReader(file, restkey=""):  # extra cells become a list, which float() refuses
                 _add_row(columns, row)
     except OSError as error:
-        raise ConfigError(f"run ({run}) must be a run's directory, with its metrics.csv: {error.strerror}") from error
+        raise ConfigError(f"run ({run}) must be a run's directory with a metrics.csv, but: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
         raise ConfigError(f"run ({run}) must have numbers in its metrics.csv, but: {error}") from error
-    if "val/loss" not in columns:
-        raise ConfigError(f"run ({run}) must have been evaluated once, for a curve to be drawn")
+    if VAL_LOSS not in columns:
+        raise ConfigError(f"run ({run}) must have been evaluated at least once to be plotted")
     return {name: column.points for name, column in columns.items()}
 
 
 def _add_row(columns: dict[str, _Column], row: dict[str, str]) -> None:
-    for name, figure in row.items():
-        if figure:
+    for name, value in row.items():
+        if value:
             if name not in columns:
-                columns[name] = _Column(None if name.startswith(EVALUATED) else MOST_POINTS)
-            columns[name].add(int(row["step"]), float(figure))
+                columns[name] = _Column(None if name.startswith(EVALUATION_PREFIXES) else MOST_POINTS)
+            columns[name].add(int(row["step"]), float(value))
 
 
 def _draw_run(losses: "Axes", rates: "Axes", run: Path, columns: dict[str, Points], color: str) -> None:
     name = f"{run.parent.name}/{run.name}"
-    best, step = min((loss, step) for step, loss in zip(*columns["val/loss"], strict=True))
-    losses.plot(*columns["val/loss"], ".-", color=color, label=f"{name}: val, best {best:.4f} at step {step:,}")
-    if "train_eval/loss" in columns:
-        losses.plot(*columns["train_eval/loss"], ".:", color=color, label=f"{name}: train, evaluated")
-    if "lr" in columns:
-        rates.plot(*columns["lr"], color=color)
+    best, step = min((loss, step) for step, loss in zip(*columns[VAL_LOSS], strict=True))
+    losses.plot(*columns[VAL_LOSS], ".-", color=color, label=f"{name}: val, best {best:.4f} at step {step:,}")
+    if TRAIN_EVAL_LOSS in columns:
+        losses.plot(*columns[TRAIN_EVAL_LOSS], ".:", color=color, label=f"{name}: train, evaluated")
+    if LR in columns:
+        rates.plot(*columns[LR], color=color)
 
 
-def _make_room(losses: "Axes") -> None:
-    """Shows what comes after the beginning of each curve."""
+def _zoom(losses: "Axes") -> None:
+    """Limits the axis to the losses after the beginning of each curve."""
     curves = [np.asarray(line.get_xydata()) for line in losses.lines]
     shown = np.concatenate([curve[curve[:, 0] >= BEGINNING * curve[-1, 0], 1] for curve in curves])
     margin = 0.05 * np.ptp(shown) or 1.0

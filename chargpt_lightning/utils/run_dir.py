@@ -1,4 +1,4 @@
-"""Where runs lie on disk: one directory a run, written by one process at a time."""
+"""Run directories: one per run, written by one process at a time."""
 
 import os
 import tempfile
@@ -13,14 +13,14 @@ from chargpt_lightning.utils.errors import ConfigError
 
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
-BESIDE_CONFIG = (LOCK, "metrics.csv", CHECKPOINTS)  # a run has at least one; the lock's file may go on release
+BESIDE_CONFIG = (LOCK, "metrics.csv", CHECKPOINTS)  # a run has at least one; releasing the lock may delete its file
 
 
 def require_writable(root: Path) -> None:
-    """Tries to write where the directory is or will be, and leaves nothing behind.
+    """Checks that a directory can be written or created, by writing a temporary file.
 
     Raises:
-        ConfigError: If that fails.
+        ConfigError: If the file cannot be written.
     """
     existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     try:
@@ -28,12 +28,12 @@ def require_writable(root: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(
-            f"trainer.default_root_dir ({root}) must be a directory that can be written, but: {error.strerror}"
+            f"trainer.default_root_dir ({root}) must be a writable directory, but: {error.strerror}"
         ) from error
 
 
 def claim_directory(root: Path) -> Path:
-    """Makes the next free `version_N` below `root`; of two runs that start at once each gets its own."""
+    """Creates the next free `version_N` below `root`; two runs that start at the same time get different ones."""
     root.mkdir(parents=True, exist_ok=True)
     taken = [path.name.removeprefix("version_") for path in root.glob("version_*")]
     for number in count(1 + max((int(name) for name in taken if name.isdecimal()), default=-1)):
@@ -46,32 +46,32 @@ def claim_directory(root: Path) -> Path:
 
 
 def lock_directory(run: Path) -> FileLock:
-    """Locks a run's directory for this process, until it ends in whatever way; removes what a killed one left there.
+    """Locks a run's directory until this process ends, and removes part files that a killed process left there.
 
     Raises:
-        ConfigError: If another process has it.
+        ConfigError: If another process has locked it.
     """
     lock = FileLock(run / LOCK)
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
-        raise ConfigError(f"ckpt_path ({run}) must not be of a run that another process is training") from error
+        raise ConfigError(f"ckpt_path ({run}) must not belong to a run that another process is training") from error
     for directory in (run, run / CHECKPOINTS):
-        if not directory.is_symlink():  # where it leads, others may be writing
+        if not directory.is_symlink():  # another process may be writing to its target
             remove_parts(directory)
     return lock
 
 
 def release_directory(run: Path) -> None:
-    """Takes away a directory that holds nothing, or nothing but its lock, which on Windows goes when it is released."""
+    """Deletes a run's directory if it contains nothing but the lock, which Windows deletes when it is released."""
     if {path.name for path in run.iterdir()} <= {LOCK}:
         (run / LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # a logger's own process may have written there since
+        with suppress(OSError):  # the process of a logger may have written a file meanwhile
             run.rmdir()
 
 
-def from_here(path: str | Path) -> Path:
-    """A path as it is from the working directory, or itself where none leads there: to another drive of Windows."""
+def relative_to_cwd(path: str | Path) -> Path:
+    """Returns a path relative to the working directory, or unchanged if it is on another drive of Windows."""
     try:
         return Path(os.path.relpath(path))
     except ValueError:
@@ -80,33 +80,34 @@ def from_here(path: str | Path) -> Path:
 
 def is_run(directory: Path) -> bool:
     """Whether a directory is a run's. A config.yaml is not enough: W&B and Hydra write one too."""
-    is_there = (directory / "config.yaml").is_file()
-    return is_there and any((directory / name).exists() for name in BESIDE_CONFIG)
+    has_config = (directory / "config.yaml").is_file()
+    return has_config and any((directory / name).exists() for name in BESIDE_CONFIG)
 
 
 def newest_checkpoint(root: Path, name: str) -> Path:
-    """The checkpoint of the run below `root` that was started, or resumed, last; in nanoGPT's out_dir its ckpt.pt.
+    """Finds the checkpoint of the newest run; if there are no runs, nanoGPT's ckpt.pt.
 
     Args:
-        root: Where runs lie, at any depth.
-        name: "best" or "last"; where a run has only the other one, that.
+        root: The directory that contains runs, at any depth, or nanoGPT's out_dir. The newest run is the one that was
+            started or resumed last.
+        name: "best" or "last"; if a run has only the other one, that one is used.
 
     Raises:
-        ConfigError: If there is no run, or the newest has no checkpoint.
+        ConfigError: If there is no run, or if the newest run has no checkpoint.
     """
     runs = _newest_first(root)
     wanted = sorted(("best", "last"), key=lambda other: other != name)
     found = {run: _first_existing(run, wanted) for run in runs}
-    if not runs and (theirs := root / "ckpt.pt").is_file():
-        return theirs
+    if not runs and (nanogpt := root / "ckpt.pt").is_file():
+        return nanogpt
     if not any(found.values()):
-        raise ConfigError(f"trainer.default_root_dir ({root}) must hold a run with a checkpoint: `fit` makes one")
+        raise ConfigError(f"trainer.default_root_dir ({root}) must contain a run with a checkpoint; `fit` creates one")
     newest, earlier = runs[0], next(filter(None, found.values()))
     if checkpoint := found[newest]:
         return checkpoint
     raise ConfigError(
-        f"ckpt_path ({name}) must be of the newest run, but {newest} has no checkpoint yet; "
-        f"an earlier one: --ckpt_path {earlier}"
+        f"ckpt_path ({name}) must be in the newest run, but {newest} has no checkpoint yet; "
+        f"to use an earlier one: --ckpt_path {earlier}"
     )
 
 

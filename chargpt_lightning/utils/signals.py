@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, which end a process by an exception."""
+"""Turns Ctrl-C and SIGTERM into an exception."""
 
 import signal
 from collections.abc import Iterator
@@ -6,16 +6,17 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-SHELLS_BASE = 128  # a shell says 128 + n of a process that signal n ended
+SIGNAL_EXIT_BASE = 128  # shells report exit code 128 + n for a process that signal n ended
 
 
 class Stopped(BaseException):
-    """The end of a process that was asked to stop.
+    """Raised to end a process that was asked to stop.
 
-    Like KeyboardInterrupt no Exception, so that nobody takes it for a failure; unlike it, Lightning lets it through.
+    Like KeyboardInterrupt this is not a subclass of Exception, so that it is not handled as a failure. Unlike
+    KeyboardInterrupt, it is not suppressed by Lightning.
 
     Args:
-        exit_code: The process's.
+        exit_code: The exit code of the process.
     """
 
     def __init__(self, exit_code: int) -> None:
@@ -25,7 +26,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Makes Ctrl-C and SIGTERM raise Stopped, at once."""
+    """Makes Ctrl-C and SIGTERM raise Stopped immediately, until the context ends."""
     before = {signum: signal.signal(signum, stop_now) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -35,5 +36,5 @@ def stop_on_signals() -> Iterator[None]:
 
 
 def stop_now(signum: int, frame: FrameType | None) -> NoReturn:
-    """Handles a signal by raising Stopped with a shell's exit code for it."""
-    raise Stopped(SHELLS_BASE + signum)
+    """Signal handler that raises Stopped, with the exit code that shells use for the signal."""
+    raise Stopped(SIGNAL_EXIT_BASE + signum)

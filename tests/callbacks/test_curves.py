@@ -90,8 +90,8 @@ def test_plot_writes_runs_into_one_picture(run, tiny_run, suffix, start):
     ("args", "message"),
     [
         ([], "the following arguments are required: runs"),
-        (["nowhere"], "run (nowhere) must be a run's directory, with its metrics.csv: No such file or directory"),
-        (["empty"], "run (empty) must have been evaluated once, for a curve to be drawn"),
+        (["nowhere"], "run (nowhere) must be a run's directory with a metrics.csv, but: No such file or directory"),
+        (["empty"], "run (empty) must have been evaluated at least once to be plotted"),
         (["odd"], "run (odd) must have numbers in its metrics.csv, but: could not convert string to float: 'x'"),
         (["empty", "--out", "curves.gif"], "out (curves.gif) must end in one of .png, .svg, .pdf"),
         (["empty", "--out", "curves"], "out (curves) must end in one of .png, .svg, .pdf"),

@@ -100,4 +100,4 @@ def test_the_summary_is_left_out_if_best_is_gone_by_then(run, during):
     result = run(*TINY, *ruin)
     assert result.code == 0
     assert "best val loss" not in result.err
-    assert "best.ckpt) must be a checkpoint file that is whole" in result.err
+    assert "best.ckpt) must be an intact checkpoint file" in result.err

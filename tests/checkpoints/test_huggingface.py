@@ -159,7 +159,7 @@ def test_weights_that_are_not_our_networks_are_refused(run):
     message = f"lm_head.weight in {path.as_posix()} must equal transformer.wte.weight, because gpt.py ties them"
     assert refused(run, "predict", "--ckpt_path", "theirs") == message
     save_file(weights | {"transformer.ln_f.bias": bias.to(torch.int8)}, path, metadata={"format": "pt"})
-    message = f"transformer.ln_f.bias (torch.int8) in {path.as_posix()} must be a floating-point number"
+    message = f"transformer.ln_f.bias (torch.int8) in {path.as_posix()} must have a floating-point dtype"
     assert refused(run, "predict", "--ckpt_path", "theirs").startswith(message)
 
 
@@ -187,7 +187,7 @@ def test_a_tokenizer_of_more_than_characters_is_said(run):
     their_folder()
     vocab = {character: i for i, character in enumerate(ALPHABET[:-1])} | {"We": len(ALPHABET) - 1}
     tokenizer(models.BPE(vocab, [("W", "e")])).save_pretrained("theirs")
-    message = "ckpt_path (theirs) must have a tokenizer whose every token is a character"
+    message = "ckpt_path (theirs) must have a tokenizer whose tokens are single characters"
     assert refused(run, "predict", "--ckpt_path", "theirs") == message
 
 
@@ -197,7 +197,7 @@ def test_a_tokenizer_that_replaces_characters_is_said(run):
     double = {"type": "Replace", "pattern": {"String": "W"}, "content": "WW"}
     content["normalizer"] = {"type": "Sequence", "normalizers": [double] * 40}
     path.write_text(json.dumps(content), encoding="utf-8")
-    message = "ckpt_path (theirs) must have a tokenizer that leaves characters as they are"
+    message = "ckpt_path (theirs) must have a tokenizer without a normalizer, because normalizing changes characters"
     assert refused(run, "predict", "--ckpt_path", "theirs") == message
 
 
@@ -213,9 +213,9 @@ def test_a_broken_folder_is_one_line(run, name):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     message = refused(run, "predict", "--ckpt_path", "theirs")
-    assert message.startswith("ckpt_path (theirs) must be a Hugging Face folder that is whole, but: ")
+    assert message.startswith("ckpt_path (theirs) must be an intact Hugging Face folder, but: ")
     path.unlink()
-    message = f"ckpt_path (theirs) must be a file, or a Hugging Face folder, but has no {name}"
+    message = f"ckpt_path (theirs) must be a checkpoint file or a Hugging Face folder, but does not contain {name}"
     assert refused(run, "predict", "--ckpt_path", "theirs") == message
 
 

@@ -323,11 +323,11 @@ def test_an_alphabet_that_is_nowhere_or_another_is_said(run):
     path = lay_out(NanoGPT().train(STEPS).content(), with_meta=False)
     message = refused(run, "validate", "--ckpt_path", str(path))
     assert message == (
-        f"ckpt_path ({path.as_posix()}) must come with its alphabet, a meta.pkl beside it or in data/verse; "
-        "or --data.text names nanoGPT's data folder"
+        f"ckpt_path ({path.as_posix()}) must come with its alphabet, in a meta.pkl beside it or in data/verse; "
+        "otherwise name nanoGPT's data folder with --data.text"
     )
     (path.parent / "meta.pkl").write_bytes(pickle.dumps(meta("ab")))
-    assert f"its vocab_size is {len(ALPHABET)}, and the alphabet's 2" in refused(
+    assert f"its vocab_size is {len(ALPHABET)} and the alphabet has 2 characters" in refused(
         run, "predict", "--ckpt_path", str(path)
     )
 
@@ -347,7 +347,7 @@ def test_an_alphabet_that_is_nowhere_or_another_is_said(run):
 def test_an_incomplete_checkpoint_is_said(run, part, value):
     path = lay_out(NanoGPT().content() | {part: value})
     assert refused(run, "validate", "--ckpt_path", str(path)) == (
-        f"ckpt_path ({path.as_posix()}) must hold model, model_args and iter_num, as nanoGPT writes them"
+        f"ckpt_path ({path.as_posix()}) must contain model, model_args and iter_num, as nanoGPT writes them"
     )
 
 
@@ -365,7 +365,7 @@ def test_a_missing_weight_is_named(run):
 
 def test_a_checkpoint_with_code_in_it_is_refused(run):
     path = lay_out(NanoGPT().content() | {"config": Path("x")})
-    assert "holds no code" in refused(run, "validate", "--ckpt_path", str(path))
+    assert "contains no code" in refused(run, "validate", "--ckpt_path", str(path))
 
 
 class TestExport:

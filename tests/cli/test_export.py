@@ -13,15 +13,15 @@ NANOGPT = ["export", "--format", "nanogpt", "--out"]
 @pytest.mark.parametrize("format", ["nanogpt", "hf"])
 def test_the_modern_network_says_that_they_lack_it(run, format):
     assert run(*TINY, *FAST).code == 0
-    message = f"architecture (modern) must be gpt2 to be exported, for {format} has no other"
+    message = f"architecture (modern) must be gpt2 to export, because {format} supports no other"
     assert refused(run, "export", "--format", format, "--out", "out") == message
 
 
 def test_what_is_there_is_not_written_over(run, tiny_run):
     Path("out").mkdir()
     assert run(*NANOGPT, "out").code == 0  # empty, so nothing is lost
-    assert refused(run, *NANOGPT, "out") == "out (out) must be a directory that is new or empty"
-    assert refused(run, *NANOGPT, "verse.txt") == "out (verse.txt) must be a directory that is new or empty"
+    assert refused(run, *NANOGPT, "out") == "out (out) must be a new or empty directory"
+    assert refused(run, *NANOGPT, "verse.txt") == "out (verse.txt) must be a new or empty directory"
     assert run(*NANOGPT, "deep/er").code == 0
     assert {path.name for path in Path("deep/er").iterdir()} == {"ckpt.pt", "meta.pkl"}
 
@@ -73,8 +73,12 @@ HF = ["--format", "hf", "--out", "x"]
         (HF[:2], 2, "the following arguments are required: out"),
         ([*HF, "--format", "onnx"], 2, "Expected a typing.Literal['nanogpt', 'hf']. Got value: onnx"),
         ([*HF, "--ckpt", "x"], 2, "unrecognized arguments: --ckpt x"),
-        ([*HF, "--ckpt_path", "no.ckpt"], 1, "ckpt_path (no.ckpt) must be a checkpoint file, but there is none"),
-        (HF, 1, "trainer.default_root_dir (runs) must hold a run with a checkpoint: `fit` makes one"),
+        (
+            [*HF, "--ckpt_path", "no.ckpt"],
+            1,
+            "ckpt_path (no.ckpt) must be a checkpoint file, but there is no such file",
+        ),
+        (HF, 1, "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(run, args, code, message):

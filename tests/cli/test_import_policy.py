@@ -8,7 +8,7 @@ import pytest
 import yaml
 from support.command_line import TINY, refused
 
-from chargpt_lightning.cli.import_policy import OF_A_RUN, OF_ANYBODY, OF_OTHERS
+from chargpt_lightning.cli.import_policy import ALLOWED_IN_RUN_CONFIG, DENIED, UNTRUSTED
 
 TOUCH = {"class_path": "os.system", "init_args": {"command": "echo > EXECUTED"}}
 LAMBDA = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": TOUCH}}
@@ -63,7 +63,7 @@ def test_nor_do_the_users_own_but_by_their_own_classes(run, name):
     callback = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": {"class_path": name}}}
     Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}), encoding="utf-8")
     message = refused(run, *TINY, "--config", "mine.yaml")
-    assert message == OF_ANYBODY.format(name.replace(THROUGH_LIGHTNING, "subprocess.Popen"))
+    assert message == DENIED.format(name.replace(THROUGH_LIGHTNING, "subprocess.Popen"))
 
 
 def test_yaml_makes_no_objects(run):
@@ -98,13 +98,13 @@ def test_a_users_own_class_is_named_again(run, monkeypatch):
     monkeypatch.syspath_prepend(Path.cwd())
     assert "own callback" in run(*TINY, "--config", "mine.yaml").out
     more = ["fit", "--ckpt_path", "last", "--trainer.max_steps", "6"]
-    assert refused(run, *more) == OF_OTHERS.format("my_callbacks.Own")
+    assert refused(run, *more) == UNTRUSTED.format("my_callbacks.Own")
     again = run(*more, "--config", "mine.yaml")
     assert (again.code, again.out) == (0, "own callback\n")
 
 
 def test_what_a_run_may_name_is_there():
-    for module, names in OF_A_RUN.items():
+    for module, names in ALLOWED_IN_RUN_CONFIG.items():
         for name in names:
             assert callable(getattr(import_module(module), name))
 

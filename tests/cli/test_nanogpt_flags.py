@@ -168,7 +168,7 @@ def test_a_number_of_batches_that_devices_cannot_share_is_refused(run):
     flags = ["--trainer.accelerator=cpu", "--trainer.devices=5", "--gradient_accumulation_steps=24"]
     assert refused(run, "fit", *flags) == (
         "gradient_accumulation_steps (24) must be divisible by the number of devices (5), "
-        "which share the batches of an update; --gradient_accumulation_steps sets another number"
+        "because devices share the batches of an update; set another number with --gradient_accumulation_steps"
     )
 
 
@@ -229,8 +229,8 @@ def test_weights_and_biases_comes_with_project_and_name(monkeypatch):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--eval_only=True"], "eval_only (True) has no counterpart: use `validate` instead of `fit`"),
-        (["--init_from=gpt2-xl"], "init_from (gpt2-xl) has no counterpart: "),
+        (["--eval_only=True"], "eval_only (True) must be False; use `validate` instead of `fit`"),
+        (["--init_from=gpt2-xl"], "init_from (gpt2-xl) must be scratch or resume, "),
         (["--dtype=int8"], "dtype (int8) must be one of float32, bfloat16, float16"),
         (["--wandb_log=True"], "wandb_log (True) needs the package wandb: pip install wandb"),
         (["--n_layer"], "--n_layer must be followed by a value"),

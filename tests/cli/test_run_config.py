@@ -48,13 +48,15 @@ BEYOND = {
 def test_the_settings_of_a_run_reach_nothing_beyond_it(run, tiny_run, settings):
     plant(settings)
     message = refused(run, *MORE)
-    assert "must not reach beyond the run; if you trust it, name it again with --config or a flag" in message
+    assert (
+        "must not point outside the run's directory; if you trust it, name it again with --config or a flag" in message
+    )
 
 
 def test_what_the_user_names_again_is_trusted(run):
     Path("keep.yaml").write_text(yaml.safe_dump({"trainer": keeper(dirpath="elsewhere")}), encoding="utf-8")
     assert run(*TINY, "--config", "keep.yaml").code == 0
-    assert "dirpath (elsewhere) must not reach beyond the run" in refused(run, *MORE)
+    assert "dirpath (elsewhere) must not point outside the run's directory" in refused(run, *MORE)
     assert run(*MORE, "--config", "keep.yaml").code == 0
 
 

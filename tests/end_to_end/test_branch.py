@@ -98,7 +98,7 @@ def test_a_damaged_best_of_the_old_run_is_said_and_left_alone(run, old):
     before = files(OLD)
     result = run("fit", "--ckpt_path", str(OLD / "checkpoints/4.ckpt"))
     assert result.code == 0
-    assert "best.ckpt) must be a checkpoint file that is whole and holds no code; the branch begins" in result.err
+    assert "best.ckpt) must be an intact checkpoint file that contains no code; the branch begins" in result.err
     assert files(OLD) == before
 
 

@@ -61,15 +61,18 @@ CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine ha
         pytest.param(["--trainer.accelerator", "cuda"], "`CUDAAccelerator` can not run on your system", marks=CPU_ONLY),
         (["--trainer.accelerator", "abacus"], "trainer: You selected an invalid accelerator name"),
         (["--trainer.strategy", "hope"], "trainer: You selected an invalid strategy name"),
-        (["--trainer.default_root_dir", "verse.txt"], "trainer.default_root_dir (verse.txt) must be a directory that"),
+        (
+            ["--trainer.default_root_dir", "verse.txt"],
+            "trainer.default_root_dir (verse.txt) must be a writable directory",
+        ),
         pytest.param(
             ["--trainer.default_root_dir", "/proc/runs"],
-            "trainer.default_root_dir (/proc/runs) must be a directory",
+            "trainer.default_root_dir (/proc/runs) must be a writable directory",
             marks=posix,
         ),
-        (["--ckpt_path", "none.ckpt"], "ckpt_path (none.ckpt) must be a checkpoint file, but there is none"),
-        (["--ckpt_path", "last"], "trainer.default_root_dir (runs) must hold a run with a checkpoint"),
-        (["--eval_only=True"], "eval_only (True) has no counterpart: use `validate` instead of `fit`"),
+        (["--ckpt_path", "none.ckpt"], "ckpt_path (none.ckpt) must be a checkpoint file, but there is no such file"),
+        (["--ckpt_path", "last"], "trainer.default_root_dir (runs) must contain a run with a checkpoint"),
+        (["--eval_only=True"], "eval_only (True) must be False; use `validate` instead of `fit`"),
     ],
 )
 def test_fit_refuses(run, args, message):
@@ -95,7 +98,7 @@ def test_a_file_that_is_no_yaml_is_refused_in_one_line(run):
 
 @pytest.mark.parametrize("subcommand", ["validate", "predict"])
 def test_without_any_run_there_is_nothing_to_validate_or_sample(run, subcommand):
-    message = "trainer.default_root_dir (runs) must hold a run with a checkpoint: `fit` makes one"
+    message = "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one"
     assert refused(run, subcommand) == message
 
 
@@ -133,7 +136,7 @@ def test_a_checkpoint_that_is_none_is_refused(run, tiny_run, damage):
     expected = (
         "ckpt_path (damaged.ckpt) must be a checkpoint of chargpt_lightning or of nanoGPT"
         if damage in ("foreign", "nearly ours", "nearly plain")
-        else "ckpt_path (damaged.ckpt) must be a checkpoint file that is whole and holds no code"
+        else "ckpt_path (damaged.ckpt) must be an intact checkpoint file that contains no code"
     )
     for subcommand in ("validate", "predict"):
         assert refused(run, subcommand, "--ckpt_path", "damaged.ckpt") == expected

@@ -110,7 +110,7 @@ def test_where_pipes_are_not_utf8_lines_are_written_all_the_same():
     [
         (["--data.text", "犬.txt"], "data.text (犬.txt) must be a readable file, but: 'ascii' codec can't"),
         (["-c", "犬.yaml"], "config (犬.yaml) must be a file, or one of the recipes"),
-        (["-c", "dog.yaml"], "a name or a file of settings must be in the locale's encoding (ANSI_X3.4-1968), but: "),
+        (["-c", "dog.yaml"], "file names and settings files must be in the locale's encoding (ANSI_X3.4-1968), but: "),
     ],
 )
 def test_a_name_that_the_locale_cannot_spell_is_one_line(args, message):
@@ -125,7 +125,7 @@ def test_a_name_that_the_locale_cannot_spell_is_one_line(args, message):
 def test_a_file_of_settings_that_is_no_utf8_is_one_line(run):
     Path("my.yaml").write_bytes(b"sample:\n  prompt: caf\xe9")
     assert refused(run, "fit", "-c", "my.yaml").startswith(
-        "a name or a file of settings must be in the locale's encoding (UTF-8), but: 'utf-8' codec can't decode byte"
+        "file names and settings files must be in the locale's encoding (UTF-8), but: 'utf-8' codec can't decode byte"
     )
 
 

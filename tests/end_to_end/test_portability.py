@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.command_line import TINY
 
-from chargpt_lightning.utils.run_dir import from_here, release_directory
+from chargpt_lightning.utils.run_dir import relative_to_cwd, release_directory
 
 
 def test_a_runs_settings_are_the_same_in_every_encoding(run):
@@ -19,14 +19,14 @@ def test_a_runs_settings_are_the_same_in_every_encoding(run):
 
 
 def test_a_path_that_leads_to_another_drive_is_said_whole(monkeypatch):
-    assert from_here(Path("a", "b").absolute()) == Path("a", "b")
+    assert relative_to_cwd(Path("a", "b").absolute()) == Path("a", "b")
 
     def relpath(path):
         raise ValueError(f"path is on mount 'D:', start on mount 'C:': {path}")
 
     monkeypatch.setattr(os.path, "relpath", relpath)
     whole = Path("a").absolute()
-    assert from_here(whole) == whole
+    assert relative_to_cwd(whole) == whole
 
 
 @pytest.mark.parametrize("left", [[], [".lock"], [".lock", "metrics.csv"]])

@@ -117,5 +117,7 @@ def test_load_from_checkpoint_takes_lightnings_own_words(tiny_run):
     path = tiny_run / "checkpoints/best.ckpt"
     assert CharGPT.load_from_checkpoint(str(path), learning_rate=0.5).optimizer_config.learning_rate == 0.5
     assert CharGPT.load_from_checkpoint(path, map_location=torch.device("cpu")).device.type == "cpu"
-    with pytest.raises(ConfigError, match=r"ckpt_path \(nothing.ckpt\) must be a checkpoint file, but there is none"):
+    with pytest.raises(
+        ConfigError, match=r"ckpt_path \(nothing.ckpt\) must be a checkpoint file, but there is no such file"
+    ):
         CharGPT.load_from_checkpoint("nothing.ckpt")

@@ -82,7 +82,7 @@ def test_nothing_goes_on_from_a_run_that_another_process_trains(run, tiny_run):
     more = ["fit", "--ckpt_path", "last", "--trainer.max_steps", "6"]
     before = (tiny_run / "metrics.csv").read_text(encoding="utf-8")
     result = run(*more)
-    message = "error: ckpt_path (runs/version_0) must not be of a run that another process is training\n"
+    message = "error: ckpt_path (runs/version_0) must not belong to a run that another process is training\n"
     assert (result.code, result.err.endswith(message)) == (1, True)
     assert (tiny_run / "metrics.csv").read_text(encoding="utf-8") == before
     lock.release()
@@ -126,7 +126,7 @@ def test_no_checkpoint_runs_code(run, tiny_run, subcommand, protocol):
         bare.write_bytes(pickle.dumps(payload if protocol == 5 else Payload(), protocol))
         for path in ("last", str(last), str(bare)):
             message = refused(run, subcommand, "--ckpt_path", path)
-            assert message.endswith("must be a checkpoint file that is whole and holds no code")
+            assert message.endswith("must be an intact checkpoint file that contains no code")
     assert not Path("executed").exists()
 
 
@@ -187,7 +187,7 @@ def test_no_checkpoint_takes_more_memory_than_the_file(run, tiny_run, subcommand
     last = tiny_run / "checkpoints/last.ckpt"
     inflate(last)
     message = refused(run, subcommand, "--ckpt_path", "last")
-    assert message.endswith("must be a checkpoint file that is whole and holds no code")
+    assert message.endswith("must be an intact checkpoint file that contains no code")
 
 
 @pytest.mark.parametrize("protocol", [0, 5])

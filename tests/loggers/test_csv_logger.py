@@ -9,7 +9,7 @@ from support.command_line import rows
 
 from chargpt_lightning.loggers.csv_logger import History
 from chargpt_lightning.utils import plotting
-from chargpt_lightning.utils.csv_table import read_columns_of, rewrite
+from chargpt_lightning.utils.csv_table import read_header, rewrite
 from chargpt_lightning.utils.plotting import read_columns
 
 RUN = Path("runs/version_0")
@@ -137,7 +137,7 @@ def test_resuming_takes_no_memory_for_the_rows(history):
     assert history.rows == 50_000
     history.log_metrics({"late": 5.0}, step=1)
     assert peak_mb(history.save) < 2
-    assert read_columns_of(CSV) == ["late", *COLUMNS]
+    assert read_header(CSV) == ["late", *COLUMNS]
 
 
 def test_rewriting_a_file_that_is_missing_writes_what_is_new():

@@ -121,7 +121,9 @@ def test_a_checkpoint_outside_a_run_trains_on_more_devices_than_can_share_its_ba
     carried = ["fit", "--ckpt_path", "carried.ckpt", "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
     result = run(*carried, "--print_config")
     assert yaml.safe_load(result.out)["trainer"]["accumulate_grad_batches"] == 1
-    assert "changed: 1 batches per update cannot be shared by 2 devices; each takes its own" in result.err
+    assert (
+        "changed: 1 batches per update cannot be shared equally by 2 devices; each device uses one batch" in result.err
+    )
 
 
 def test_whatever_the_folder(run, interrupt):
@@ -279,7 +281,7 @@ def test_another_network_than_the_checkpoints_is_refused_by_name(run, tiny_run, 
 
 def test_a_file_of_settings_with_another_network_is_refused_too(run, tiny_run):
     message = refused(run, "fit", "--config", "configs/shakespeare_char.yaml", "--ckpt_path", "last")
-    assert message.startswith("trainer.default_root_dir (runs/shakespeare_char) must hold a run")
+    assert message.startswith("trainer.default_root_dir (runs/shakespeare_char) must contain a run")
     message = refused(run, "predict", "-c", "configs/shakespeare_char.yaml", "--trainer.default_root_dir", "runs")
     assert message.startswith("model.block_size (64) must be 8 for the network of ")
 
@@ -314,7 +316,7 @@ def test_the_newest_run_is_meant_even_if_it_has_nothing_to_continue_after(run, t
     run(*TINY, "--trainer.enable_checkpointing", "false")
     for args in (["fit", "--ckpt_path", "last"], ["predict"]):
         message = refused(run, *args)
-        assert "must be of the newest run, but runs/version_1 has no checkpoint yet; an earlier one: " in message
+        assert "must be in the newest run, but runs/version_1 has no checkpoint yet; to use an earlier one: " in message
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ import pytest
 from support.platforms import posix
 
 from chargpt_lightning.utils import atomic
-from chargpt_lightning.utils.atomic import make_whole, open_whole, remove_parts, write_whole
+from chargpt_lightning.utils.atomic import make_directory_atomically, open_atomically, remove_parts, write_atomically
 from chargpt_lightning.utils.run_dir import lock_directory
 from chargpt_lightning.utils.signals import Stopped
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from atomic import open_whole  # without the package, which takes seconds
-with open_whole(Path(sys.argv[1])) as file:
+from atomic import open_atomically  # without the package, which takes seconds
+with open_atomically(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -41,9 +41,9 @@ def names(directory: Path) -> list[str]:
 
 
 def test_of_two_writers_at_once_the_last_to_finish_wins(place):
-    with open_whole(place) as outer:
+    with open_atomically(place) as outer:
         outer.write(b"the longer one, ")
-        with open_whole(place) as inner:
+        with open_atomically(place) as inner:
             inner.write(b"the other")
         assert place.read_bytes() == b"the other"
         outer.write(b"in two pieces")
@@ -52,9 +52,9 @@ def test_of_two_writers_at_once_the_last_to_finish_wins(place):
 
 
 def test_a_writer_that_fails_takes_nothing_from_another(place):
-    with open_whole(place) as outer:
+    with open_atomically(place) as outer:
         outer.write(b"after")
-        with pytest.raises(ZeroDivisionError), open_whole(place):
+        with pytest.raises(ZeroDivisionError), open_atomically(place):
             raise ZeroDivisionError
     assert place.read_bytes() == b"after"
 
@@ -65,7 +65,7 @@ def test_many_writers_at_once_leave_the_content_of_one(place):
     def write(content: bytes) -> None:
         try:
             for _ in range(20):
-                write_whole(place, content)
+                write_atomically(place, content)
         except OSError as error:
             failures.append(error)
 
@@ -83,7 +83,7 @@ def test_many_writers_at_once_leave_the_content_of_one(place):
 @pytest.mark.parametrize("stop", [ZeroDivisionError(), OSError(28, "full"), KeyboardInterrupt(), Stopped(143)])
 def test_whatever_stops_a_writer_leaves_the_old_content_and_nothing_else(place, stop):
     def write() -> None:
-        with open_whole(place) as file:
+        with open_atomically(place) as file:
             file.write(b"half")
             raise stop
 
@@ -98,7 +98,7 @@ def test_whatever_stops_a_writer_leaves_the_old_content_and_nothing_else(place, 
 def test_a_file_has_the_permissions_of_any_new_file(place, umask):
     before = os.umask(umask)
     try:
-        write_whole(place, b"after")
+        write_atomically(place, b"after")
     finally:
         os.umask(before)
     assert stat.S_IMODE(place.stat().st_mode) == 0o666 & ~umask
@@ -121,7 +121,7 @@ def synced(monkeypatch) -> list[str]:
 @posix
 def test_the_directory_is_synced_once_the_file_is_in_place(place, synced):
     place.unlink()
-    write_whole(place, b"after")
+    write_atomically(place, b"after")
     assert synced == ["file", "file"], "the file, then the directory that has it under its name only"
 
 
@@ -135,7 +135,7 @@ def test_a_file_system_that_syncs_no_directories_is_no_fault(place, monkeypatch)
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", refuse_directories)
-    write_whole(place, b"after")
+    write_atomically(place, b"after")
     assert place.read_bytes() == b"after"
 
 
@@ -169,10 +169,10 @@ def test_of_two_who_fill_a_directory_at_once_one_does_and_the_other_is_refused(e
     before = set(names(Path()))
 
     def fill() -> None:
-        with make_whole(Path("out")) as outer:
+        with make_directory_atomically(Path("out")) as outer:
             (outer / "a").write_bytes(b"outer")
             (outer / "b").write_bytes(b"outer")
-            with make_whole(Path("out")) as inner:
+            with make_directory_atomically(Path("out")) as inner:
                 (inner / "a").write_bytes(b"inner")
 
     with pytest.raises(OSError, match="not empty"):
@@ -190,12 +190,12 @@ def test_of_two_who_move_their_files_at_once_one_is_refused(monkeypatch):
         moved = replace(path, target)
         if not others:
             others.append(True)
-            with pytest.raises(FileExistsError), make_whole(Path("out")) as other:
+            with pytest.raises(FileExistsError), make_directory_atomically(Path("out")) as other:
                 (other / "c").write_bytes(b"other")
         return moved
 
     monkeypatch.setattr(atomic.Path, "replace", replaced)
-    with make_whole(Path("out")) as directory:
+    with make_directory_atomically(Path("out")) as directory:
         for name in ("a", "b"):
             (directory / name).write_bytes(b"one")
     assert names(Path("out")) == ["a", "b"]
@@ -203,7 +203,7 @@ def test_of_two_who_move_their_files_at_once_one_is_refused(monkeypatch):
 
 @posix
 def test_files_and_directories_of_an_export_are_synced(synced):
-    with make_whole(Path("out")) as directory:
+    with make_directory_atomically(Path("out")) as directory:
         (directory / "a").write_bytes(b"x")
     assert synced[:2] == ["file", "a"], "the file, then the directory that has it"
     assert "out" in synced[2].split(", ")

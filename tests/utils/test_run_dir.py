@@ -66,7 +66,7 @@ def test_a_config_yaml_of_another_program_is_no_run(path):
 
 def test_where_another_programs_files_are_the_only_ones_there_is_no_run(run):
     left_by_another("runs/wandb/run-20261125_093000-ab12cd34/files/config.yaml")
-    message = "trainer.default_root_dir (runs) must hold a run with a checkpoint: `fit` makes one"
+    message = "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one"
     assert refused(run, "predict") == message
 
 
@@ -89,8 +89,8 @@ def test_a_run_that_has_just_started_is_one(beside):
     with pytest.raises(ConfigError) as error:
         newest_checkpoint(Path("runs"), "best")
     assert str(error.value) == (
-        f"ckpt_path (best) must be of the newest run, but {started} has no checkpoint yet; "
-        f"an earlier one: --ckpt_path {earlier / 'checkpoints' / 'best.ckpt'}"
+        f"ckpt_path (best) must be in the newest run, but {started} has no checkpoint yet; "
+        f"to use an earlier one: --ckpt_path {earlier / 'checkpoints' / 'best.ckpt'}"
     )
 
 
