@@ -26,6 +26,7 @@ from chargpt_lightning.optim.lr_schedule import Decay
 from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed, evaluating
 from chargpt_lightning.utils.errors import require_finite
 from chargpt_lightning.utils.hardware import product_dtype
+from chargpt_lightning.utils.metrics import GRAD_NORM, LR, TRAIN_LOSS
 from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
 
@@ -176,7 +177,7 @@ class CharGPT(L.LightningModule):
         ids, targets = batch
         loss = cross_entropy(self(ids), targets, "mean")
         micro_loss = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean").item()  # works in place
-        require_finite("train/loss", micro_loss, self.global_step)
+        require_finite(TRAIN_LOSS, micro_loss, self.global_step)
         self._micro_losses.append(micro_loss)
         return loss
 
@@ -188,7 +189,7 @@ class CharGPT(L.LightningModule):
         interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if interval and self.global_step % interval == 0:  # with 0, Lightning never logs
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            figures = {"train/loss": self.train_loss, "lr": rate, "grad_norm": as_number(self._grad_norm)}
+            figures = {TRAIN_LOSS: self.train_loss, LR: rate, GRAD_NORM: as_number(self._grad_norm)}
             for logger in self.loggers:
                 logger.log_metrics(figures, step=self.global_step)
 
@@ -221,8 +222,6 @@ class CharGPT(L.LightningModule):
         """
         dataloaders = len(self.trainer.num_val_batches)  # two in `fit`, one in `validate`, the same on every device
         for name, figure in self._evaluation.compute(dataloaders, self.global_step).items():
-            if name.endswith("/loss"):
-                require_finite(name, figure.item(), self.global_step)
             self.log(name, figure, reduce_fx="max", sync_dist=True)
 
     def predict_step(self, batch: tuple[list[int], Tensor], batch_idx: int) -> Tensor:

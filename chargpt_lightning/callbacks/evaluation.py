@@ -12,6 +12,7 @@ from torch import Tensor
 from chargpt_lightning.callbacks.model_checkpoint import best_checkpoint
 from chargpt_lightning.callbacks.throughput import tokens_in
 from chargpt_lightning.utils.console import program_name
+from chargpt_lightning.utils.metrics import TRAIN_EVAL_LOSS, VAL_LOSS
 from chargpt_lightning.utils.run_dir import relative_to_cwd
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Report(Callback):
         """Prints and remembers an evaluation during training."""
         if not trainer.sanity_checking:
             _print_evaluation(trainer)
-            self._val_losses[trainer.global_step] = trainer.callback_metrics["val/loss"].item()
+            self._val_losses[trainer.global_step] = trainer.callback_metrics[VAL_LOSS].item()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts timing."""
@@ -89,5 +90,5 @@ class Report(Callback):
 
 
 def _print_evaluation(trainer: L.Trainer) -> None:
-    train, val = (trainer.callback_metrics[f"{name}/loss"] for name in ("train_eval", "val"))
+    train, val = (trainer.callback_metrics[name] for name in (TRAIN_EVAL_LOSS, VAL_LOSS))
     log.info("step %d: train loss %.4f, val loss %.4f", trainer.global_step, train, val)

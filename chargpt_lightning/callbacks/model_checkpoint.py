@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from chargpt_lightning.checkpoints.io import AtomicCheckpointIO, load_safely
 from chargpt_lightning.loggers.csv_logger import History
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.metrics import VAL_LOSS
 from chargpt_lightning.utils.run_dir import CHECKPOINTS
 
 log = logging.getLogger(__name__)
@@ -45,9 +46,7 @@ class BestAndLast(ModelCheckpoint):
     """
 
     def __init__(self, branches_at: Path | None = None, branches_from: Path | None = None) -> None:
-        super().__init__(
-            monitor="val/loss", filename="best", enable_version_counter=False, save_on_train_epoch_end=False
-        )
+        super().__init__(monitor=VAL_LOSS, filename="best", enable_version_counter=False, save_on_train_epoch_end=False)
         self._branches_at = branches_at
         self._branches_from = branches_from
 

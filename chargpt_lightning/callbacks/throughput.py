@@ -10,8 +10,8 @@ from torch import Tensor
 
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.utils.hardware import product_dtype
+from chargpt_lightning.utils.metrics import MFU, TOKENS_PER_SECOND
 
-CLOCKED = ("tokens_per_second", "mfu")  # columns that differ between two runs of the same settings
 PRODUCT_SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns
 LONG_ENOUGH_S = 0.005  # for the duration of a product to be accurate
 
@@ -55,8 +55,8 @@ class Speed(Callback):
         """Logs the figures beside those of the evaluation."""
         if not trainer.sanity_checking:
             flop_per_s = self._per_s / trainer.world_size * self._flop_per_token  # of this device
-            pl_module.log("tokens_per_second", self._per_s, sync_dist=True)
-            pl_module.log("mfu", flop_per_s / self._flop_per_s, sync_dist=True)
+            pl_module.log(TOKENS_PER_SECOND, self._per_s, sync_dist=True)
+            pl_module.log(MFU, flop_per_s / self._flop_per_s, sync_dist=True)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restarts timing."""

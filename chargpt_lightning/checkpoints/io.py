@@ -16,6 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from chargpt_lightning.checkpoints.training_settings import settings_in
+from chargpt_lightning.models.base import SHAPE
 from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
 
@@ -91,19 +92,10 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
     """
     match checkpoint:
         case {
-            "hyper_parameters": {
-                "alphabet": str(),
-                "block_size": int(),
-                "n_layer": int(),
-                "n_head": int(),
-                "n_embd": int(),
-                "bias": bool(),
-            } as hparams,
+            "hyper_parameters": {"alphabet": str()} as hparams,
             "global_step": int() as global_step,
-            "state_dict": dict(),
-        } if all(isinstance(value, str | int | float) for value in hparams.values()) and (
-            hparams["n_layer"] <= len(checkpoint["state_dict"])  # otherwise a tiny file could request a huge network
-        ):
+            "state_dict": dict() as weights,
+        } if _are_plausible(hparams, weights):
             text, sha256 = _text_of(checkpoint)
             history = checkpoint.get("history")
             run = _name_of_run(history.get("run")) if isinstance(history, dict) else ""
@@ -113,6 +105,15 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             dropouts = _ratios(checkpoint.get("dropouts"))
             return CheckpointFacts(hparams, text, sha256, global_step, run, resumable, training, dropouts)
     raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
+
+
+def _are_plausible(hparams: dict[str, Any], weights: dict[str, Any]) -> bool:
+    """Whether hyperparameters are plain values, with the network's shape, which a tiny file cannot make huge."""
+    return (
+        all(isinstance(value, str | int | float) for value in hparams.values())
+        and all(isinstance(hparams.get(name), kind) for name, kind in SHAPE.items())
+        and hparams["n_layer"] <= len(weights)
+    )
 
 
 def _name_of_run(found: Any) -> str:

@@ -15,8 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from chargpt_lightning.callbacks.samples import SampleWriter, accepts_text
 from chargpt_lightning.cli.import_policy import allow_only_known_imports, texts_in
 from chargpt_lightning.cli.nanogpt_flags import flags_of_a_run, flags_of_counts, shared_equally, take_counts, translate
-from chargpt_lightning.cli.parser import Parser, configs_first, texts_together
-from chargpt_lightning.cli.recipes import recipes
+from chargpt_lightning.cli.parser import Parser, configs_first, help_texts, texts_together
 from chargpt_lightning.cli.run_config import SaveConfig, require_contained
 from chargpt_lightning.datamodule import CharDataModule
 from chargpt_lightning.module import CharGPT
@@ -29,14 +28,12 @@ from chargpt_lightning.trainer.validation import (
     settle_callbacks,
     with_accumulation,
 )
-from chargpt_lightning.utils.console import program_name
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.hardware import native_precision
+from chargpt_lightning.utils.metrics import VAL_CHARACTERS, VAL_LOSS, VAL_PERPLEXITY
 from chargpt_lightning.utils.run_dir import require_writable
 
 log = logging.getLogger(__name__)
-
-_USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's default lists every option
 
 
 class CharCLI(LightningCLI):
@@ -56,14 +53,7 @@ class CharCLI(LightningCLI):
             CharDataModule,
             args=sys.argv[1:] if args is None else args,
             parser_class=Parser,
-            parser_kwargs={
-                "prog": program_name(),
-                "description": "Trains, validates and samples a character-level GPT.",
-                "epilog": f"Recipes that --config accepts by name: {', '.join(recipes())}.",
-                "fit": {"description": "Trains a network and keeps the best.", "usage": _USAGE},
-                "validate": {"description": "Evaluates a checkpoint on the entire val split.", "usage": _USAGE},
-                "predict": {"description": "Samples text from a checkpoint.", "usage": _USAGE},
-            },
+            parser_kwargs=help_texts(),
             trainer_defaults={
                 "default_root_dir": "runs",
                 "check_val_every_n_epoch": None,  # training windows never end, so evaluations are counted in steps
@@ -119,8 +109,8 @@ class CharCLI(LightningCLI):
         if first.subcommand == "fit":
             defaults += self._settings_of_the_training(asked.trainer, counts)
             args = _with_counts(parser, args, running, defaults, counts)
-        is_parsed = running == args and not defaults
-        self.config = first if is_parsed else parser.parse_args([*args[:1], *defaults, *args[1:]])
+        again = defaults or running != args
+        self.config = parser.parse_args([*args[:1], *defaults, *args[1:]]) if again else first
         self._complete(self.config[self.config.subcommand])
 
     def _distrust(self, origin: Origin, named: set[str]) -> None:
@@ -225,10 +215,10 @@ class CharCLI(LightningCLI):
                 model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
             )
         if self.trainer.is_global_zero:
-            print(f"loss: {figures['val/loss']:.6f}")
-            print(f"bits_per_character: {figures['val/loss'] / math.log(2):.6f}")
-            print(f"perplexity: {figures['val/perplexity']:.6f}")
-            print(f"characters: {figures['val/characters']:.0f}")
+            print(f"loss: {figures[VAL_LOSS]:.6f}")
+            print(f"bits_per_character: {figures[VAL_LOSS] / math.log(2):.6f}")
+            print(f"perplexity: {figures[VAL_PERPLEXITY]:.6f}")
+            print(f"characters: {figures[VAL_CHARACTERS]:.0f}")
 
     def predict(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Writes samples to stdout, and refuses a network that has never been trained."""

@@ -12,7 +12,7 @@ from chargpt_lightning.checkpoints.nanogpt import write_nanogpt
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.utils.atomic import make_directory_atomically
 from chargpt_lightning.utils.errors import ConfigError, require_package
-from chargpt_lightning.utils.run_dir import newest_checkpoint
+from chargpt_lightning.utils.run_dir import find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best")
         raise ConfigError(f"out ({out}) must be a new or empty directory")
     if format == "hf":
         require_package("format", format, "transformers")
-    path = newest_checkpoint(Path("runs"), ckpt_path) if ckpt_path in ("best", "last") else Path(ckpt_path)
+    path = find_checkpoint(ckpt_path, Path("runs"))
     log.info("checkpoint: %s", path)
     checkpoint, _ = read_any_checkpoint(path)
     network = CharGPT.load_from_checkpoint(as_file(checkpoint, path))

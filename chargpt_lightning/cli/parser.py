@@ -10,12 +10,26 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from chargpt_lightning.cli.export import export, export_parser
 from chargpt_lightning.cli.plot import plot, plot_parser
-from chargpt_lightning.cli.recipes import find_config
+from chargpt_lightning.cli.recipes import find_config, recipes
 from chargpt_lightning.cli.shell_completion import PrintCompletion
-from chargpt_lightning.utils.console import PACKAGE, VERSION
+from chargpt_lightning.utils.console import PACKAGE, VERSION, program_name
+
+_USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's default lists every option
 
 Tool = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # makes the parser, given its name; does the work
 TOOLS: dict[str, Tool] = {"export": (export_parser, export), "plot": (plot_parser, plot)}  # need no trainer
+
+
+def help_texts() -> dict[str, Any]:
+    """Returns LightningCLI's `parser_kwargs`: the help texts of the program and its subcommands."""
+    return {
+        "prog": program_name(),
+        "description": "Trains, validates and samples a character-level GPT.",
+        "epilog": f"Recipes that --config accepts by name: {', '.join(recipes())}.",
+        "fit": {"description": "Trains a network and keeps the best.", "usage": _USAGE},
+        "validate": {"description": "Evaluates a checkpoint on the entire val split.", "usage": _USAGE},
+        "predict": {"description": "Samples text from a checkpoint.", "usage": _USAGE},
+    }
 
 
 class Parser(LightningArgumentParser):

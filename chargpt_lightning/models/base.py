@@ -7,7 +7,13 @@ from torch import Tensor, nn
 from chargpt_lightning.models.attention import KVCache
 from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
 
-SHAPE = ("block_size", "n_layer", "n_head", "n_embd", "bias")  # fields of GPTConfig that a checkpoint must contain
+SHAPE = {
+    "block_size": int,
+    "n_layer": int,
+    "n_head": int,
+    "n_embd": int,
+    "bias": bool,
+}  # fields of GPTConfig that a checkpoint must contain
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
+from chargpt_lightning.utils.errors import require_finite
+from chargpt_lightning.utils.metrics import TRAIN_EVAL_LOSS, VAL_CHARACTERS, VAL_LOSS, VAL_PERPLEXITY
+
 
 class MeanLoss(Metric):
     """Mean loss over the characters of all devices, with the sum in float64 and the count in int64.
@@ -46,7 +49,7 @@ class Evaluation:
     """
 
     def __init__(self) -> None:
-        self._mean_losses = {"val": MeanLoss(), "train_eval": MeanLoss()}
+        self._mean_losses = {VAL_LOSS: MeanLoss(), TRAIN_EVAL_LOSS: MeanLoss()}
 
     def begin(self, device: torch.device) -> None:
         """Resets the sums and moves them to a device."""
@@ -63,14 +66,20 @@ class Evaluation:
         Args:
             splits: How many of the splits were evaluated: 1 or 2.
             step: Updates made, a figure too.
+
+        Raises:
+            FloatingPointError: If a loss is not finite.
         """
-        figures = {}
-        for split, mean_loss in islice(self._mean_losses.items(), splits):
-            loss, characters = mean_loss.compute()
-            figures[f"{split}/loss"] = loss
-            if split == "val":
-                figures |= {"val/perplexity": loss.exp(), "val/characters": characters.double()}
-        return figures | {"step": torch.full_like(figures["val/loss"], step)}
+        computed = {name: mean_loss.compute() for name, mean_loss in islice(self._mean_losses.items(), splits)}
+        for name, (loss, _) in computed.items():
+            require_finite(name, loss.item(), step)
+        val_loss, val_characters = computed[VAL_LOSS]
+        return {
+            "step": torch.full_like(val_loss, step),
+            VAL_PERPLEXITY: val_loss.exp(),
+            VAL_CHARACTERS: val_characters.double(),
+            **{name: loss for name, (loss, _) in computed.items()},
+        }
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, reduction: Literal["mean", "none"]) -> Tensor:

@@ -21,7 +21,7 @@ from chargpt_lightning.models.base import SHAPE
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.validation import listed
 from chargpt_lightning.utils.errors import ConfigError
-from chargpt_lightning.utils.run_dir import CHECKPOINTS, is_run, newest_checkpoint, relative_to_cwd
+from chargpt_lightning.utils.run_dir import CHECKPOINTS, find_checkpoint, is_run, relative_to_cwd
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
     path = ckpt_path or (_requeued_checkpoint(root) if subcommand == "fit" else "best")
     if path is None:
         return None
-    path = newest_checkpoint(root, str(path)) if path in ("best", "last") else Path(path)
+    path = find_checkpoint(path, root)
     log.info("checkpoint: %s", path)
     checkpoint, is_translated = read_any_checkpoint(path, text)
     facts = facts_of(checkpoint, path)

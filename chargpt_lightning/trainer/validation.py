@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from chargpt_lightning.utils.errors import ConfigError, require_at_least_one, require_package
+from chargpt_lightning.utils.metrics import TRAIN_EVAL_LOSS, VAL_LOSS, VAL_PERPLEXITY
 from chargpt_lightning.utils.run_dir import is_run
 
 PACKAGES = {"TensorBoard": "tensorboard", "Wandb": "wandb"}  # by logger
@@ -22,7 +23,7 @@ INSTEAD = {
     "StochasticWeightAveraging": f"it counts epochs, and {ONE_EPOCH}: EMAWeightAveraging counts updates",
     "Timer": "Lightning cannot write it into config.yaml: --trainer.max_time does the same",
 }
-MONITORED = ("val/loss", "val/perplexity", "train_eval/loss", "step")
+MONITORED = (VAL_LOSS, VAL_PERPLEXITY, TRAIN_EVAL_LOSS, "step")
 UNSET = (  # callback, argument, values that leave it unset, why it must be unset
     ("EarlyStopping", "check_on_train_epoch_end", (None, False), ONE_EPOCH),
     ("LearningRateFinder", "attr_name", ("", "learning_rate"), "it sets model.learning_rate"),

@@ -84,6 +84,15 @@ def is_run(directory: Path) -> bool:
     return has_config and any((directory / name).exists() for name in BESIDE_CONFIG)
 
 
+def find_checkpoint(ckpt_path: str | Path, root: Path) -> Path:
+    """Returns the checkpoint that `--ckpt_path` names: a path, or `best` or `last` of the newest run below `root`.
+
+    Raises:
+        ConfigError: If there is no run, or if the newest run has no checkpoint.
+    """
+    return newest_checkpoint(root, str(ckpt_path)) if ckpt_path in ("best", "last") else Path(ckpt_path)
+
+
 def newest_checkpoint(root: Path, name: str) -> Path:
     """Finds the checkpoint of the newest run; if there are no runs, nanoGPT's ckpt.pt.
 

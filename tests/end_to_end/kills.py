@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-from chargpt_lightning.callbacks.throughput import CLOCKED
 from chargpt_lightning.checkpoints.io import read_checkpoint
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.metrics import TIMING
 from chargpt_lightning.utils.plotting import read_columns
 
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
@@ -92,7 +92,7 @@ def differences(work: Path) -> Iterator[str]:
         next(work.glob(f"{root}/*/checkpoints/last.ckpt")).parent for root in ("killed", "uninterrupted")
     )
     columns, expected = (read_columns(checkpoints.parent) for checkpoints in (killed, uninterrupted))
-    for name in (columns.keys() | expected.keys()) - {*CLOCKED}:
+    for name in (columns.keys() | expected.keys()) - {*TIMING}:
         if columns.get(name) != expected.get(name):
             yield f"metrics.csv: {name}"
     for name in ("best.ckpt", "last.ckpt"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from chargpt_lightning.callbacks.throughput import CLOCKED
+from chargpt_lightning.utils.metrics import TIMING
 
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
 TINY = [
@@ -36,7 +36,7 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
 
 def exact_rows(run_dir: Path) -> list[dict[str, str]]:
     """The rows of a run's metrics.csv, without what the clock says."""
-    return [{name: figure for name, figure in row.items() if name not in CLOCKED} for row in rows(run_dir)]
+    return [{name: figure for name, figure in row.items() if name not in TIMING} for row in rows(run_dir)]
 
 
 def files() -> set[str]:
