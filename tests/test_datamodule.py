@@ -1,7 +1,6 @@
 """Windows: random ones to train on, fixed ones to evaluate on, and the prompt."""
 
 import hashlib
-import math
 import pickle
 import shutil
 from collections.abc import Iterable
@@ -9,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -17,15 +15,10 @@ from support.command_line import VERSE
 from support.platforms import not_on_windows
 
 from chargpt_lightning import CharDataModule, datamodule
-from chargpt_lightning.data import windows
 from chargpt_lightning.data.corpus import cache_directory
 from chargpt_lightning.data.windows import (
     Batch,
     MappedIds,
-    cut_from_tensor,
-    eval_offsets,
-    fixed_windows,
-    random_offsets,
 )
 from chargpt_lightning.utils.errors import ConfigError
 
@@ -69,18 +62,6 @@ def test_batches_are_those_of_the_text_as_one_tensor():
     assert [digest(loader) for loader in verses.val_dataloader()] == ["28b70398fa1d43f6"]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
-def test_windows_are_the_same_cut_from_a_file_or_a_tensor(dtype):
-    ids = np.arange(200).astype(dtype)
-    ids.tofile("ids")
-    starts = np.array([7, 0, 195])
-    expected = torch.from_numpy(starts)[:, None] + torch.arange(5)
-    mapped = MappedIds(Path("ids"), ids.dtype)
-    for cut in (mapped.cut(starts, 5), cut_from_tensor(torch.from_numpy(ids), starts, 5)):
-        assert cut.dtype == torch.int64
-        assert torch.equal(cut, expected)
-
-
 def test_on_an_accelerator_windows_are_cut_there(counting):
     batches = counting()
     batches.trainer = trainer(device="meta")
@@ -115,26 +96,6 @@ def test_a_cache_that_is_deleted_takes_nothing_away_from_a_run(counting):
 def test_a_dataset_that_is_sent_to_a_worker_carries_no_ids(counting):
     sizes = [len(pickle.dumps(data.train_dataloader().dataset)) for data in (CharDataModule("verse.txt"), counting())]
     assert max(sizes) < 1000
-
-
-@pytest.mark.parametrize("most_shuffled", [1, 7, 50])
-def test_evaluations_reach_each_window_once_from_all_over_the_split_first(monkeypatch, most_shuffled):
-    monkeypatch.setattr(windows, "MOST_SHUFFLED", most_shuffled)
-    for number in range(1, 80):
-        order = fixed_windows(1337, number)(np.arange(number))
-        assert sorted(order) == list(range(number))
-        stride = math.ceil(number / most_shuffled)
-        first = order[: number // stride]
-        assert sorted(first) == list(range(0, len(first) * stride, stride))
-        if number <= most_shuffled:
-            assert order.tolist() == np.random.default_rng(1337).permutation(number).tolist()
-
-
-def test_devices_share_out_the_windows_of_a_large_split(monkeypatch):
-    monkeypatch.setattr(windows, "MOST_SHUFFLED", 7)
-    share = {"seed": 1, "windows": 53, "block_size": 8, "limit": None, "batch_size": 3, "devices": 2}
-    taken = np.concatenate([offsets for rank in (0, 1) for offsets in eval_offsets(0, rank=rank, **share)])
-    assert sorted(taken) == [window * 8 for window in range(53)]
 
 
 @pytest.mark.slow
@@ -173,15 +134,6 @@ def test_training_windows_are_a_function_of_seed_and_step(counting):
     resumed = counting()
     resumed.trainer = trainer(step=2, accumulate=2)
     assert all(map(torch.equal, first[4:], train_batches(resumed, 2)))
-
-
-def test_the_offsets_of_a_batch_are_the_same_everywhere_and_always():
-    assert random_offsets(seed=1, batch=7, windows=100, size=4).tolist() == [77, 35, 51, 61]
-
-
-def test_offsets_are_drawn_evenly():
-    drawn = np.concatenate([random_offsets(1, batch, 10, 4) for batch in range(500)])
-    assert np.bincount(drawn, minlength=10).min() > 150
 
 
 def test_devices_share_the_batch_that_one_device_would_get(counting):

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.plugins import Precision
 from support.bare_trainer import fit, tiny
 from support.command_line import TINY, VERSE, rows
+from support.precisions import PRODUCT_DTYPES
 
 from chargpt_lightning import GPT, CharGPT, GPTConfig
 from chargpt_lightning.callbacks import throughput
@@ -77,16 +78,7 @@ def test_a_device_is_as_fast_as_its_products():
     assert 0.2 < throughput.product_rate(torch.device("cpu"), torch.float32) / (2 * 1024**3 / elapsed_s) < 5
 
 
-@pytest.mark.parametrize(
-    ("precision", "dtype"),
-    [
-        ("32-true", torch.float32),
-        ("64-true", torch.float64),
-        ("bf16-mixed", torch.bfloat16),
-        ("bf16-true", torch.bfloat16),
-        ("16-true", torch.float16),
-    ],
-)
+@pytest.mark.parametrize(("precision", "dtype"), PRODUCT_DTYPES.items())
 def test_the_device_is_measured_in_the_dtype_of_the_run(run, monkeypatch, precision, dtype):
     measured = []
     monkeypatch.setattr(throughput, "product_rate", lambda device, dtype: measured.append(dtype) or 1e6)

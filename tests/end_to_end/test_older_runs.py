@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import ROOT
 from support.command_line import exact_rows
 
 RUN = Path("runs/version_0")
@@ -22,7 +21,7 @@ SAMPLE = "ROMEO:kvmO:xPL&FQitpaJRj.Iuo$TPaop,z:MeICXkd$GO,fHiWDN ?p\nvj?bV U?\n"
 
 @pytest.fixture
 def old_run() -> Path:
-    shutil.copytree(ROOT / "tests" / "run_of_0_1", RUN)
+    shutil.copytree(Path(__file__).with_name("run_of_0_1"), RUN)
     return RUN
 
 

@@ -1,5 +1,8 @@
-"""The precision of a run whose user names none, and what a precision multiplies in."""
+"""The default precision of a device, the dtype of its matrix products, and its memory allocator."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -8,8 +11,29 @@ import torch
 import yaml
 from lightning.pytorch.plugins import MixedPrecision
 from support.command_line import TINY
+from support.precisions import PRODUCT_DTYPES
 
 from chargpt_lightning.utils.hardware import native_precision, product_dtype
+
+FAULTS_OF_A_STEP = """
+import resource
+import torch
+from chargpt_lightning.utils.hardware import keep_freed_memory
+
+def step():
+    activations = [torch.ones(2**19) for _ in range(8)]  # 2 MiB each
+
+if {keep}:
+    keep_freed_memory()
+for _ in range(3):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 10)
+"""
+
+GLIBCS_START = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}  # named, they do not move
 
 UNSAID = [*TINY, "--trainer.precision", "null"]
 
@@ -62,16 +86,7 @@ def test_a_precision_that_is_named_is_taken_in_silence(run, cpu_with):
     assert "precision: " not in said
 
 
-@pytest.mark.parametrize(
-    ("precision", "dtype"),
-    [
-        ("32-true", torch.float32),
-        ("64-true", torch.float64),
-        ("bf16-mixed", torch.bfloat16),
-        ("bf16-true", torch.bfloat16),
-        ("16-true", torch.float16),
-    ],
-)
+@pytest.mark.parametrize(("precision", "dtype"), PRODUCT_DTYPES.items())
 def test_a_precision_is_asked_what_it_multiplies_in(precision, dtype):
     plugin = L.Trainer(accelerator="cpu", precision=precision, logger=False).precision_plugin
     network = plugin.convert_module(torch.nn.Linear(2, 2))
@@ -82,3 +97,14 @@ def test_a_precision_that_casts_weights_and_products_multiplies_as_it_casts_prod
     """As Transformer Engine's do, and FSDP's."""
     weight = torch.ones(1, 1, dtype=torch.bfloat16)
     assert product_dtype(MixedPrecision("16-mixed", "cpu").forward_context(), weight) == torch.float16
+
+
+def faults_of_a_step(keep: bool) -> int:
+    command, env = [sys.executable, "-c", FAULTS_OF_A_STEP.format(keep=keep)], os.environ | GLIBCS_START
+    return int(subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries keep their own ways")
+def test_a_step_finds_the_memory_that_the_step_before_it_freed():
+    assert faults_of_a_step(keep=False) > 100
+    assert faults_of_a_step(keep=True) < 10
