@@ -1,4 +1,4 @@
-"""Tokens per second and MFU, with a clock of our own."""
+"""Tokens per second and MFU, with a simulated clock."""
 
 import timeit
 from pathlib import Path
@@ -16,7 +16,7 @@ from chargpt_lightning.models.modern import ModernGPT
 
 
 class Clock:
-    """Stands still but for what is said to take time."""
+    """Advances only during the methods given to `advance_by`."""
 
     def __init__(self):
         self.now_s = 0.0
@@ -24,12 +24,12 @@ class Clock:
     def perf_counter(self):
         return self.now_s
 
-    def takes(self, seconds, method):
-        def taking(*args):
+    def advance_by(self, seconds, method):
+        def advancing(*args):
             self.now_s += seconds
             return method(*args)
 
-        return taking
+        return advancing
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(throughput, "time", clock)
     monkeypatch.setattr(throughput, "product_rate", lambda device, dtype: 1e6)
-    monkeypatch.setattr(CharGPT, "training_step", clock.takes(2, CharGPT.training_step))
-    monkeypatch.setattr(CharGPT, "validation_step", clock.takes(100, CharGPT.validation_step))
+    monkeypatch.setattr(CharGPT, "training_step", clock.advance_by(2, CharGPT.training_step))
+    monkeypatch.setattr(CharGPT, "validation_step", clock.advance_by(100, CharGPT.validation_step))
     return clock
 
 
@@ -58,8 +58,8 @@ def test_each_evaluation_logs_the_speed_of_the_updates_since_the_last_one(run, c
 
 
 @pytest.mark.parametrize("network", [GPT, ModernGPT])
-def test_operations_are_those_that_torch_counts(network):
-    """Of a network without attention to speak of; PyTorch counts the backward of the first product as well."""
+def test_operations_of_products_are_those_that_torch_counts(network):
+    """Without the attention; PyTorch counts the backward of the first product as well."""
     config = GPTConfig(vocab_size=65, block_size=32, n_layer=3, n_head=2, n_embd=64)
     gpt = network(config)
     ids = torch.zeros(2, 32, dtype=torch.long)
@@ -72,7 +72,7 @@ def test_operations_are_those_that_torch_counts(network):
     assert 64 * (throughput.flop_per_token(gpt) - attention) == products
 
 
-def test_a_device_is_as_fast_as_its_products():
+def test_the_measured_rate_is_that_of_a_matrix_product():
     factor = torch.ones(1024, 1024)
     elapsed_s = min(timeit.repeat(lambda: factor @ factor, number=1, repeat=5))
     assert 0.2 < throughput.product_rate(torch.device("cpu"), torch.float32) / (2 * 1024**3 / elapsed_s) < 5
@@ -87,7 +87,7 @@ def test_the_device_is_measured_in_the_dtype_of_the_run(run, monkeypatch, precis
 
 
 class LayersOfItsOwn(Precision):
-    """Puts layers that torch does not know in the place of the network's, as Transformer Engine does."""
+    """Replaces layers of the network with its own, as Transformer Engine does."""
 
     class Linear(torch.nn.Module):
         def __init__(self, linear):
@@ -103,7 +103,7 @@ class LayersOfItsOwn(Precision):
         return module
 
 
-def test_operations_are_counted_whatever_the_precision_makes_of_layers(clock):
+def test_operations_are_counted_also_if_the_precision_replaces_layers(clock):
     evaluated = {"check_val_every_n_epoch": None, "val_check_interval": 2, "callbacks": [throughput.Speed()]}
     plain, other = (fit(tiny(), **evaluated, plugins=plugins).callback_metrics for plugins in ([], [LayersOfItsOwn()]))
     assert plain["mfu"] == other["mfu"] > 0

@@ -30,7 +30,7 @@ def test_windows_are_the_same_cut_from_a_file_or_a_tensor(dtype):
 
 
 @pytest.mark.parametrize("most_shuffled", [1, 7, 50])
-def test_evaluations_reach_each_window_once_from_all_over_the_split_first(monkeypatch, most_shuffled):
+def test_an_evaluation_has_each_window_once_and_begins_all_over_the_split(monkeypatch, most_shuffled):
     monkeypatch.setattr(windows, "MOST_SHUFFLED", most_shuffled)
     for number in range(1, 80):
         order = fixed_windows(1337, number)(np.arange(number))
@@ -45,11 +45,11 @@ def test_evaluations_reach_each_window_once_from_all_over_the_split_first(monkey
 def test_devices_share_out_the_windows_of_a_large_split(monkeypatch):
     monkeypatch.setattr(windows, "MOST_SHUFFLED", 7)
     share = {"seed": 1, "windows": 53, "block_size": 8, "limit": None, "batch_size": 3, "devices": 2}
-    taken = np.concatenate([offsets for rank in (0, 1) for offsets in eval_offsets(0, rank=rank, **share)])
-    assert sorted(taken) == [window * 8 for window in range(53)]
+    offsets_of_all = np.concatenate([offsets for rank in (0, 1) for offsets in eval_offsets(0, rank=rank, **share)])
+    assert sorted(offsets_of_all) == [window * 8 for window in range(53)]
 
 
-def test_the_offsets_of_a_batch_are_the_same_everywhere_and_always():
+def test_the_offsets_of_a_batch_are_the_same_on_every_machine():
     assert random_offsets(seed=1, batch=7, windows=100, size=4).tolist() == [77, 35, 51, 61]
 
 

@@ -52,6 +52,6 @@ def test_the_cache_keeps_the_last_block_of_positions():
     assert torch.equal(torch.stack(kept), torch.stack([keys[:, :, :3], values[:, :, :3]]))
     for end in range(4, 8):
         kept = past.extend(keys[:, :, end - 1 : end], values[:, :, end - 1 : end])
-        for part, whole in zip(kept, (keys, values), strict=True):
-            expected = {tuple(position.flatten().tolist()) for position in whole[:, :, end - 4 : end].unbind(2)}
+        for part, all_positions in zip(kept, (keys, values), strict=True):
+            expected = {tuple(position.flatten().tolist()) for position in all_positions[:, :, end - 4 : end].unbind(2)}
             assert {tuple(position.flatten().tolist()) for position in part.unbind(2)} == expected

@@ -7,8 +7,8 @@ import torch
 from chargpt_lightning.models.loss import MeanLoss
 
 
-def test_a_sum_of_any_length_loses_nothing():
-    """Of 67 million nats the neighbors in float32 are 8 apart: it would not see one of the thousand nats after them."""
+def test_the_mean_over_many_characters_is_exact():
+    """At 67 million nats float32 numbers are 8 apart: float32 would lose each of the thousand nats added then."""
     mean_loss = MeanLoss()
     mean_loss.begin(torch.device("cpu"))
     mean_loss.update(torch.tensor(4.0).expand(2**24))
@@ -19,7 +19,7 @@ def test_a_sum_of_any_length_loses_nothing():
     assert loss.item() == (2**26 + 1001) / (2**24 + 1001)
 
 
-def test_not_a_number_stays_one():
+def test_a_nan_is_not_averaged_away():
     mean_loss = MeanLoss()
     mean_loss.begin(torch.device("cpu"))
     mean_loss.update(torch.tensor([1.0, math.nan]))
@@ -27,7 +27,7 @@ def test_not_a_number_stays_one():
     assert math.isnan(mean_loss.compute()[0])
 
 
-def test_a_macs_gpu_has_the_cpu_sum_in_float64():
+def test_for_a_macs_gpu_the_sum_is_on_the_cpu():
     mean_loss = MeanLoss()
     mean_loss.begin(torch.device("mps"))
     assert mean_loss.total.device.type == "cpu"

@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from support.bare_trainer import tiny
+from support.bare_trainer import FAST, tiny
 from torch.optim import AdamW
 
 from chargpt_lightning.optim.muon import Muon
 from chargpt_lightning.utils.errors import ConfigError
-
-FAST = {"architecture": "modern", "optimizer": "muon"}
 
 
 def test_matrices_and_embeddings_decay_vectors_do_not():
