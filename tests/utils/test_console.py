@@ -57,10 +57,22 @@ def test_output_is_utf8_whatever_the_locale(monkeypatch):
     assert [stream.buffer.getvalue() for stream in streams] == ["猫".encode() + b"\xe9", "猫".encode() + rb"\udce9"]
 
 
+@pytest.fixture
+def set_up_on_device():
+    """Sets up messages as the device of this rank does; afterwards they are those of the first device again."""
+
+    def set_up_on_device(rank: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rank_zero_only, "rank", rank)
+            set_up_messages()
+
+    yield set_up_on_device
+    set_up_on_device(0)
+
+
 @pytest.mark.parametrize(("rank", "lines"), [(0, "a message\nan error\n"), (1, "an error\n")])
-def test_the_first_device_prints_messages_and_all_print_errors(monkeypatch, capsys, rank, lines):
-    monkeypatch.setattr(rank_zero_only, "rank", rank)
-    set_up_messages()
+def test_the_first_device_prints_messages_and_all_print_errors(set_up_on_device, capsys, rank, lines):
+    set_up_on_device(rank)
     log = logging.getLogger("chargpt_lightning.somewhere")
     log.info("a message")
     log.error("an error")
