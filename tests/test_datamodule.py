@@ -1,7 +1,6 @@
-"""Windows: random ones to train on, fixed ones to evaluate on, and the prompt."""
+"""The batches that a Trainer gets: random windows to train on, fixed windows to evaluate on, and the prompt."""
 
 import hashlib
-import math
 import pickle
 import shutil
 from collections.abc import Iterable
@@ -9,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -17,15 +15,10 @@ from support.command_line import VERSE
 from support.platforms import not_on_windows
 
 from chargpt_lightning import CharDataModule, datamodule
-from chargpt_lightning.data import windows
 from chargpt_lightning.data.corpus import cache_directory
 from chargpt_lightning.data.windows import (
     Batch,
     MappedIds,
-    cut_from_tensor,
-    eval_offsets,
-    fixed_windows,
-    random_offsets,
 )
 from chargpt_lightning.utils.errors import ConfigError
 
@@ -34,7 +27,7 @@ LENGTH = 1000
 
 @pytest.fixture
 def counting():
-    """Writes a text whose n-th character tells n, so that a window tells where it was cut."""
+    """Writes a text whose n-th character has the id n, so that a window shows where it was cut."""
     Path("counting.txt").write_text("".join(chr(0x4E00 + n) for n in range(LENGTH)), encoding="utf-8")
     return lambda **settings: CharDataModule("counting.txt", **{"batch_size": 4, "block_size": 8} | settings)
 
@@ -60,7 +53,7 @@ def digest(batches: Iterable[Batch]) -> str:
 
 
 def test_batches_are_those_of_the_text_as_one_tensor():
-    """The digests are of the code before texts were mapped."""
+    """The digests are from before texts were memory-mapped."""
     Path("verse.txt").write_text(VERSE * 2000, encoding="utf-8")
     verses = CharDataModule("verse.txt", eval_iters=3)
     assert digest(islice(verses.train_dataloader(), 50)) == "907097185b35ae13"
@@ -69,19 +62,7 @@ def test_batches_are_those_of_the_text_as_one_tensor():
     assert [digest(loader) for loader in verses.val_dataloader()] == ["28b70398fa1d43f6"]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
-def test_windows_are_the_same_cut_from_a_file_or_a_tensor(dtype):
-    ids = np.arange(200).astype(dtype)
-    ids.tofile("ids")
-    starts = np.array([7, 0, 195])
-    expected = torch.from_numpy(starts)[:, None] + torch.arange(5)
-    mapped = MappedIds(Path("ids"), ids.dtype)
-    for cut in (mapped.cut(starts, 5), cut_from_tensor(torch.from_numpy(ids), starts, 5)):
-        assert cut.dtype == torch.int64
-        assert torch.equal(cut, expected)
-
-
-def test_on_an_accelerator_windows_are_cut_there(counting):
+def test_with_an_accelerator_windows_are_cut_on_it(counting):
     batches = counting()
     batches.trainer = trainer(device="meta")
     for loader in (batches.train_dataloader(), *batches.val_dataloader()):
@@ -89,21 +70,21 @@ def test_on_an_accelerator_windows_are_cut_there(counting):
         assert (ids.device.type, targets.device.type, ids.shape) == ("meta", "meta", (4, 8))
 
 
-def test_ids_that_are_too_many_for_an_accelerator_stay_in_the_file(counting, monkeypatch):
+def test_too_many_ids_for_an_accelerator_are_cut_from_the_file(counting, monkeypatch):
     monkeypatch.setattr(datamodule, "MAX_DEVICE_BYTES", LENGTH * 2 - 1)
     batches = counting()
     batches.trainer = trainer(device="meta")
     assert next(iter(batches.train_dataloader()))[0].device.type == "cpu"
 
 
-def test_workers_leave_the_accelerator_alone(counting):
+def test_workers_cut_from_the_file_although_there_is_an_accelerator(counting):
     batches = counting(num_workers=1)
     batches.trainer = trainer(device="meta")
     assert isinstance(batches.train_dataloader().dataset.cut.__self__, MappedIds)
 
 
 @not_on_windows("nothing that is mapped is deleted")
-def test_a_cache_that_is_deleted_takes_nothing_away_from_a_run(counting):
+def test_a_run_continues_when_its_cache_is_deleted(counting):
     expected, batches = train_batches(counting(), 3), counting()
     batches.train_dataloader()
     shutil.rmtree(cache_directory())
@@ -112,38 +93,18 @@ def test_a_cache_that_is_deleted_takes_nothing_away_from_a_run(counting):
     assert ids.min() >= 900
 
 
-def test_a_dataset_that_is_sent_to_a_worker_carries_no_ids(counting):
+def test_a_pickled_dataset_contains_no_ids(counting):
     sizes = [len(pickle.dumps(data.train_dataloader().dataset)) for data in (CharDataModule("verse.txt"), counting())]
     assert max(sizes) < 1000
 
 
-@pytest.mark.parametrize("most_shuffled", [1, 7, 50])
-def test_evaluations_reach_each_window_once_from_all_over_the_split_first(monkeypatch, most_shuffled):
-    monkeypatch.setattr(windows, "MAX_SHUFFLED", most_shuffled)
-    for number in range(1, 80):
-        order = fixed_windows(1337, number)(np.arange(number))
-        assert sorted(order) == list(range(number))
-        stride = math.ceil(number / most_shuffled)
-        first = order[: number // stride]
-        assert sorted(first) == list(range(0, len(first) * stride, stride))
-        if number <= most_shuffled:
-            assert order.tolist() == np.random.default_rng(1337).permutation(number).tolist()
-
-
-def test_devices_share_out_the_windows_of_a_large_split(monkeypatch):
-    monkeypatch.setattr(windows, "MAX_SHUFFLED", 7)
-    share = {"seed": 1, "windows": 53, "block_size": 8, "limit": None, "batch_size": 3, "devices": 2}
-    taken = np.concatenate([offsets for rank in (0, 1) for offsets in eval_offsets(0, rank=rank, **share)])
-    assert sorted(taken) == [window * 8 for window in range(53)]
-
-
 @pytest.mark.slow
-def test_workers_that_are_spawned_keep_the_order_and_the_place(counting):
+def test_spawned_workers_keep_the_order_and_the_position(counting):
     plain = counting()
     plain.trainer = trainer(step=3)
     data = counting(num_workers=2)
     data.trainer = trainer(step=3)
-    data.trainer.cannot_be_sent = lambda: None  # as little as a real trainer can
+    data.trainer.cannot_be_sent = lambda: None  # like a real trainer
     loader = data.train_dataloader()
     loader.multiprocessing_context = "spawn"
     assert all(map(torch.equal, train_batches(plain, 5), [ids for ids, _ in islice(loader, 5)]))
@@ -175,28 +136,19 @@ def test_training_windows_are_a_function_of_seed_and_step(counting):
     assert all(map(torch.equal, first[4:], train_batches(resumed, 2)))
 
 
-def test_the_offsets_of_a_batch_are_the_same_everywhere_and_always():
-    assert random_offsets(seed=1, batch=7, windows=100, size=4).tolist() == [77, 35, 51, 61]
-
-
-def test_offsets_are_drawn_evenly():
-    drawn = np.concatenate([random_offsets(1, batch, 10, 4) for batch in range(500)])
-    assert np.bincount(drawn, minlength=10).min() > 150
-
-
 def test_devices_share_the_batch_that_one_device_would_get(counting):
-    whole = train_batches(counting(batch_size=6), 3)
+    together = train_batches(counting(batch_size=6), 3)
     shares = []
     for rank in range(3):
         data = counting(batch_size=2)
         data.trainer = trainer(rank=rank, devices=3)
         shares.append(train_batches(data, 3))
     assert all(
-        torch.equal(batch, torch.cat(parts)) for batch, parts in zip(whole, zip(*shares, strict=True), strict=True)
+        torch.equal(batch, torch.cat(parts)) for batch, parts in zip(together, zip(*shares, strict=True), strict=True)
     )
 
 
-def test_validate_takes_each_character_that_has_a_full_window_once(counting):
+def test_validate_evaluates_each_full_window_once(counting):
     data = counting()
     data.trainer = trainer(fn=TrainerFn.VALIDATING)
     (loader,) = data.val_dataloader()
@@ -214,7 +166,7 @@ def test_devices_share_out_the_validation_windows(counting):
     assert sorted(torch.cat(targets).flatten().tolist()) == list(range(901, 901 + 96))
 
 
-def test_evaluations_in_training_take_the_same_windows_of_both_splits_each_time(counting):
+def test_evaluations_in_training_use_the_same_windows_each_time(counting):
     data = counting(eval_iters=2)
     data.trainer = trainer()
     first, second = ([list(loader) for loader in data.val_dataloader()] for _ in range(2))
@@ -226,7 +178,7 @@ def test_evaluations_in_training_take_the_same_windows_of_both_splits_each_time(
             assert targets.max() < high
 
 
-def test_a_longer_evaluation_goes_on_from_the_shorter(counting):
+def test_a_longer_evaluation_begins_with_the_windows_of_a_shorter(counting):
     short, long = (list(counting(eval_iters=n).val_dataloader()[1]) for n in (2, 5))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(short, long[:2], strict=True))
 
@@ -241,7 +193,7 @@ def test_a_text_shorter_than_a_window_is_refused(split):
         CharDataModule("short.txt", block_size=block_size).setup("fit")
 
 
-def test_the_shortest_text_that_can_do_does():
+def test_the_shortest_possible_text_works():
     Path("short.txt").write_text("ab" * 25, encoding="utf-8")
     data = CharDataModule("short.txt", block_size=4)
     data.setup("fit")
@@ -262,25 +214,25 @@ def test_a_given_alphabet_refuses_a_text_with_other_characters():
         CharDataModule("verse.txt", alphabet="ab").setup("validate")
 
 
-def test_samples_get_the_prompts_ids_and_need_no_text():
+def test_predict_needs_a_prompt_and_no_text():
     Path("prompt.txt").write_text("cab", encoding="utf-8")
     data = CharDataModule("no such file", alphabet="abc", prompt="FILE:prompt.txt", num_samples=2)
     data.setup("predict")
     assert [(samples, ids.tolist()) for samples, ids in data.predict_dataloader()] == [([0, 1], [2, 0, 1])]
 
 
-def test_a_prompt_may_leave_out_what_is_unknown():
-    data = CharDataModule(alphabet="abc", prompt="xcaxb", unknown="skip", num_samples=1)
-    assert [ids.tolist() for _, ids in data.predict_dataloader()] == [[2, 0, 1]]
+def test_a_prompt_file_that_cannot_be_read_is_refused():
+    with pytest.raises(ConfigError, match=r"prompt \(none.txt\) must be a readable file"):
+        CharDataModule(alphabet="abc", prompt="FILE:none.txt").predict_dataloader()
 
 
-@pytest.mark.parametrize(
-    ("prompt", "message"),
-    [
-        ("abd", r"prompt \('d' at position 2\) must use only the 3 characters"),
-        ("FILE:none.txt", r"prompt \(none.txt\) must be a readable file"),
-    ],
-)
-def test_a_prompt_that_cannot_serve_is_refused(prompt, message):
-    with pytest.raises(ConfigError, match=message):
-        CharDataModule(alphabet="abc", prompt=prompt).predict_dataloader()
+def test_a_negative_number_of_workers_is_refused():
+    with pytest.raises(ConfigError, match=r"num_workers \(-1\) must be at least 0"):
+        CharDataModule("verse.txt", num_workers=-1)
+
+
+def test_the_first_nine_tenths_of_all_files_are_the_train_split(books):
+    data = CharDataModule("books/**/*.txt", block_size=8)
+    data.setup("fit")
+    assert (data.state_dict()["train_characters"], data.state_dict()["characters"]) == (1206, 1340)
+    assert data.splits == (range(1206), range(1206, 1340))

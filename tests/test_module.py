@@ -1,4 +1,4 @@
-"""The system around the network: groups, schedule, clipping, evaluation, compilation."""
+"""CharGPT under a Trainer: schedule, clipping, evaluation, compilation."""
 
 import math
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.plugins import MixedPrecision
-from support.bare_trainer import fit, tiny
+from support.bare_trainer import FAST, fit, tiny
+from support.command_line import TINY, refused, rows
 from support.platforms import compiles
+from support.precisions import PRODUCT_DTYPES
 from torch.nn import functional as F
 
 from chargpt_lightning import CharDataModule
 from chargpt_lightning.optim.lr_schedule import learning_rate_at
 from chargpt_lightning.utils.errors import ConfigError
-
-FAST = {"architecture": "modern", "optimizer": "muon"}
 
 
 class Watch(Callback):
@@ -35,33 +35,6 @@ class Watch(Callback):
         self.rates.append(trainer.optimizers[0].param_groups[self.group]["lr"])
 
 
-def test_matrices_and_embeddings_decay_vectors_do_not():
-    module = tiny(bias=True, weight_decay=0.3)
-    decaying, others = module.optimizer_config.groups(module.gpt)
-    names = {parameter: name for name, parameter in module.gpt.named_parameters()}
-    assert decaying["weight_decay"] == 0.3
-    assert others["weight_decay"] == 0.0
-    assert {names[p] for p in decaying["params"]} == {
-        "transformer.wte.weight",
-        "transformer.wpe.weight",
-        *(f"transformer.h.0.{part}.weight" for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")),
-    }
-    assert len(decaying["params"]) + len(others["params"]) == len(list(module.parameters()))
-
-
-def test_muon_updates_the_matrices_of_the_blocks():
-    module = tiny(**FAST, weight_decay=0.3, muon_learning_rate=0.05, muon_momentum=0.8)
-    matrices, vectors, of_muon = module.optimizer_config.groups(module.gpt)
-    names = {parameter: name for name, parameter in module.gpt.named_parameters()}
-    assert {names[p] for p in matrices["params"]} == {"transformer.wte.weight", "lm_head.weight"}
-    assert {names[p] for p in of_muon["params"]} == {
-        f"transformer.h.0.{part}.weight" for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-    }
-    assert sum(len(group["params"]) for group in (matrices, vectors, of_muon)) == len(names)
-    assert (of_muon["lr"], of_muon["momentum"], of_muon["weight_decay"]) == (0.05, 0.8, 0.3)
-    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.3, 0.0)
-
-
 def test_the_schedule_moves_both_learning_rates_alike():
     schedule = {"learning_rate": 0.1, "min_lr": 0.05, "warmup_iters": 1, "constant_iters": 1, "lr_decay_iters": 4}
     watch = Watch(group=2)
@@ -71,23 +44,17 @@ def test_the_schedule_moves_both_learning_rates_alike():
 
 @pytest.mark.parametrize(
     ("precision", "dtype"),
-    [
-        ("32-true", torch.float32),
-        ("64-true", torch.float64),
-        ("bf16-mixed", torch.bfloat16),
-        ("bf16-true", torch.bfloat16),
-        ("16-true", torch.float32),  # float16 has no room for small gradients
-    ],
+    (PRODUCT_DTYPES | {"16-true": torch.float32}).items(),  # float16 cannot represent small gradients
 )
-def test_muon_works_in_the_precision_of_the_run(precision, dtype):
+def test_muon_computes_in_the_precision_of_the_run(precision, dtype):
     (optimizer,) = fit(tiny(**FAST), precision=precision, max_steps=1).optimizers
     assert optimizer.dtype == dtype
     assert optimizer.defaults["fused"]
 
 
 @pytest.mark.filterwarnings("ignore:.*GradScaler")
-def test_what_scales_gradients_unscales_them_before_they_are_clipped():
-    """A fused optimizer would do so itself, after it."""
+def test_scaled_gradients_are_unscaled_before_they_are_clipped():
+    """A fused optimizer would unscale them itself, after the clipping."""
     scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
     watch = Watch()
     (optimizer,) = fit(tiny(), plugins=[scaled], callbacks=[watch], gradient_clip_val=0.01).optimizers
@@ -102,7 +69,7 @@ def test_every_update_has_the_schedules_learning_rate():
     assert watch.rates == pytest.approx([learning_rate_at(step, **schedule) for step in range(6)], rel=1e-12)
 
 
-def test_without_decay_the_learning_rate_stays():
+def test_without_decay_the_learning_rate_is_constant():
     watch = Watch()
     fit(tiny(decay_lr=False, learning_rate=0.01), callbacks=[watch])
     assert watch.rates == [0.01] * 4
@@ -126,7 +93,7 @@ def test_gradients_are_clipped_by_value_in_every_precision(precision):
     assert 0 < max(watch.norms) <= bound * (1 + 1e-6)
 
 
-def test_the_logged_figures_are_those_of_the_whole_split():
+def test_validate_logs_the_mean_over_the_whole_split():
     module = tiny()
     data = CharDataModule("verse.txt", batch_size=3, block_size=8)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
@@ -157,28 +124,42 @@ def test_compilation_changes_neither_names_nor_figures(precision, tolerance, net
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"learning_rate": 0.0}, "learning_rate (0.0) must be above 0 and finite"),
-        ({"learning_rate": float("nan")}, "learning_rate (nan) must be above 0 and finite"),
-        ({"min_lr": 0.1}, "min_lr (0.1) must be from 0 to learning_rate (0.001)"),
-        ({"warmup_iters": -1}, "warmup_iters (-1) must be at least 0"),
-        ({"lr_decay_iters": 0}, "lr_decay_iters (0) must be at least 1"),
         ({"architecture": "gpt3"}, "architecture (gpt3) must be one of gpt2, modern"),
-        ({"optimizer": "sgd"}, "optimizer (sgd) must be adamw or muon"),
-        ({"lr_decay": "sqrt"}, "lr_decay (sqrt) must be cosine or linear"),
-        ({"muon_learning_rate": -1.0}, "muon_learning_rate (-1.0) must be above 0 and finite"),
-        ({"muon_momentum": 1.0}, "muon_momentum (1.0) must be at least 0 and below 1"),
-        ({"constant_iters": -1}, "constant_iters (-1) must be at least 0"),
-        ({"weight_decay": -0.1}, "weight_decay (-0.1) must be at least 0 and finite"),
-        ({"beta1": 1.0}, "beta1 (1.0) must be at least 0 and below 1"),
-        ({"beta2": -1.0}, "beta2 (-1.0) must be at least 0 and below 1"),
-        (
-            {"architecture": "modern", "bias": True},
-            "bias (True) must be False, because the modern architecture has no biases",
-        ),
+        ({"learning_rate": 0.0}, "learning_rate (0.0) must be above 0 and finite"),
         ({"n_head": 3}, "n_embd (8) must be divisible by n_head (3)"),
     ],
 )
-def test_settings_out_of_range_are_refused(setting, message):
+def test_settings_of_network_and_optimizer_are_checked(setting, message):
     with pytest.raises(ConfigError) as error:
         tiny(**setting)
     assert str(error.value) == message
+
+
+@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback with a model that overrides")
+def test_a_module_can_be_trained_twice_with_averaged_weights():
+    module, evaluated = tiny(), {"check_val_every_n_epoch": None, "val_check_interval": 2}
+    for _ in range(2):
+        losses = fit(module, callbacks=[EMAWeightAveraging(decay=0.5)], **evaluated).callback_metrics
+        assert math.isfinite(losses["val/loss"])
+
+
+def test_weights_that_do_not_fit_the_checkpoints_own_settings_are_refused(run, tiny_run):
+    path = tiny_run / "checkpoints/last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["hyper_parameters"]["n_layer"] = 2
+    torch.save(checkpoint, path)
+    message = refused(run, "predict", "--ckpt_path", "last")
+    name = "gpt.transformer.h.1.attn.c_attn.weight"
+    assert message == f"ckpt_path: {name} (absent) must be as in this network (24 x 8)"
+
+
+def test_every_update_is_logged_with_loss_and_learning_rate(tiny_run):
+    updates = [row for row in rows(tiny_run) if row["train/loss"]]
+    assert [int(row["step"]) for row in updates] == [0, 1, 2, 3, 4]
+    assert [float(row["lr"]) for row in updates[:3]] == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3])
+
+
+@pytest.mark.parametrize(("interval", "logged"), [("2", ["0", "2", "4"]), ("0", [])])
+def test_updates_are_logged_at_the_interval(run, interval, logged):
+    assert run(*TINY, "--trainer.log_every_n_steps", interval).code == 0
+    assert [row["step"] for row in rows(Path("runs/version_0")) if row.get("train/loss")] == logged

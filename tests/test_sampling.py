@@ -1,4 +1,4 @@
-"""How the next character is drawn."""
+"""From logits to the next character, and samples of any length."""
 
 import gc
 from types import SimpleNamespace
@@ -51,7 +51,7 @@ class Uncached:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_characters_come_as_often_as_the_softmax_says(temperature):
+def test_characters_are_drawn_with_the_probabilities_of_the_softmax(temperature):
     expected = torch.softmax(LOGITS[0] / temperature, dim=0)
     torch.testing.assert_close(drawn(temperature=temperature), expected, atol=0.03, rtol=0)
 
@@ -61,7 +61,7 @@ def test_temperature_zero_takes_the_likeliest():
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-45, 1e-38, 1e-31])
-def test_a_temperature_that_float32_cannot_divide_by_takes_the_likeliest(temperature):
+def test_a_temperature_too_small_for_float32_takes_the_likeliest(temperature):
     logits = torch.tensor([[1.0, 3000.0, 2000.0, -1.0]])
     assert next_ids(logits, SampleConfig(temperature=temperature), torch.tensor([0.5])).tolist() == [1]
 
@@ -98,13 +98,13 @@ def test_a_tiny_top_p_keeps_the_likeliest():
 
 @pytest.mark.parametrize("chance", [0.0, LARGEST_UNIFORM])
 @pytest.mark.parametrize("logits", [[0.0, -1e9, 3.0, -1e9], [-1e9, 2.0, 2.0, -1e9], [-1e9, -1e9, 0.1, -1e9]])
-def test_what_has_no_probability_is_never_drawn(logits, chance):
+def test_a_character_without_probability_is_never_drawn(logits, chance):
     config = SampleConfig(temperature=1.0)
     drawn = next_ids(torch.tensor([logits]), config, torch.tensor([chance]))
     assert logits[int(drawn)] > -1e9
 
 
-def test_the_largest_chance_draws_a_character_whatever_the_sum():
+def test_the_largest_chance_draws_a_character_despite_rounding():
     torch.manual_seed(0)
     ids = next_ids(torch.randn(10_000, 65), SampleConfig(), torch.full((10_000,), LARGEST_UNIFORM))
     assert ids.max() < 65
@@ -122,14 +122,14 @@ def test_uniforms_depend_on_seed_and_n_only():
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": 1.0}, {"top_k": 3}, {"top_p": 0.9}])
 @pytest.mark.parametrize("prompt", [[1], [0, 1, 2, 3], [4, 3, 2, 1, 0, 1, 2, 3], [0, 1, 2, 3] * 5])
 @pytest.mark.parametrize("n_layer", [1, 3])
-def test_cached_samples_are_the_uncached_ones_also_beyond_block_size(settings, prompt, n_layer):
+def test_cached_and_uncached_samples_are_the_same_also_beyond_block_size(settings, prompt, n_layer):
     gpt = network(n_layer)
     settings |= {"max_new_tokens": 40}
     assert continued(gpt, prompt, **settings) == continued(Uncached(gpt), prompt, **settings)
 
 
 @pytest.mark.parametrize("architecture", [GPT, ModernGPT])
-def test_a_sample_does_not_depend_on_those_beside_it(architecture):
+def test_a_sample_does_not_depend_on_the_others_of_its_batch(architecture):
     gpt = network(architecture=architecture)
     together = continued(gpt, [1], range(5), max_new_tokens=40)
     assert [continued(gpt, [1], [n], max_new_tokens=40)[0] for n in range(5)] == together
@@ -137,7 +137,7 @@ def test_a_sample_does_not_depend_on_those_beside_it(architecture):
     assert len({tuple(sample) for sample in together}) == 5
 
 
-def test_no_more_is_computed_than_the_next_character_needs():
+def test_each_step_computes_only_the_positions_that_it_needs():
     gpt = network(n_layer=3, block_size=4)
     widths: list[list[int]] = [[], [], []]
     for block, seen in zip(gpt.transformer.h, widths, strict=True):
@@ -154,7 +154,7 @@ def test_autocast_does_not_change_samples(architecture):
         assert continued(gpt, [1], max_new_tokens=40) == plain
 
 
-def test_characters_come_one_by_one():
+def test_characters_are_drawn_one_by_one():
     characters = generate(network(), torch.tensor([1]), [0, 1], SampleConfig(max_new_tokens=7))
     assert next(characters).shape == (2,)
     assert len(list(characters)) == 6
@@ -183,7 +183,7 @@ def test_an_empty_prompt_is_refused():
         next(generate(network(), torch.tensor([], dtype=torch.long), [0], SampleConfig()))
 
 
-def test_the_whole_texts_are_the_prompt_and_the_characters_as_they_came():
+def test_samples_are_the_prompt_followed_by_the_drawn_characters():
     characters = []
     gpt, prompt, config = network(), torch.tensor([1, 2]), SampleConfig(max_new_tokens=20)
     texts = continue_prompt(gpt, prompt, [0, 1], config, lambda ids: characters.append(ids.tolist()))
@@ -212,7 +212,7 @@ def by_samples(module, config):
 
 
 @pytest.mark.parametrize("draw", [by_generate, by_sample, by_predict_step, by_samples])
-def test_a_longer_text_takes_no_more_tensors(monkeypatch, draw):
+def test_a_longer_sample_keeps_no_more_tensors_alive(monkeypatch, draw):
     module = CharGPT("abcde", block_size=8, n_layer=1, n_head=2, n_embd=8)
     alive = []
 

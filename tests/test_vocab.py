@@ -1,10 +1,14 @@
-"""Characters to ids and back."""
+"""Characters to ids and back, and prompts with unknown characters."""
 
 import pytest
 import torch
+from support.command_line import TINY, VERSE, files, refused
 
-from chargpt_lightning import CharVocab
+from chargpt_lightning import CharDataModule, CharGPT, CharVocab
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.vocab import encode_prompt
+
+ALPHABET = "".join(sorted(set(VERSE)))
 
 
 def test_ids_follow_the_sorted_characters_of_the_text():
@@ -23,14 +27,14 @@ def test_decoding_gives_back_the_text(text):
 @pytest.mark.parametrize(
     ("text", "character", "position"), [("hellö", "'ö'", 4), ("!hello", "'!'", 0), ("he\udc80", r"'\udc80'", 2)]
 )
-def test_a_foreign_character_is_named_with_its_position(text, character, position):
+def test_an_unknown_character_is_named_with_its_position(text, character, position):
     with pytest.raises(ConfigError) as error:
         CharVocab.of("hello").encode(text, name="prompt")
     assert str(error.value).startswith(f"prompt ({character} at position {position}) must use only the 4 characters")
 
 
 @pytest.mark.parametrize("alphabet", ["", "aba", "a\ud800b", "\udfff"])
-def test_an_alphabet_that_is_none_is_refused(alphabet):
+def test_an_alphabet_that_is_empty_or_has_duplicates_or_surrogates_is_refused(alphabet):
     with pytest.raises(ConfigError, match="alphabet"):
         CharVocab(alphabet)
 
@@ -46,12 +50,69 @@ def test_ids_of_a_chunk_have_the_smallest_type_and_the_same_value(characters, dt
     assert chunk.tolist() == vocab.encode(text)[7:].tolist()
 
 
-def test_a_foreign_character_in_a_chunk_is_named_with_its_position_in_the_text():
+def test_an_unknown_character_in_a_chunk_is_named_with_its_position_in_the_text():
     with pytest.raises(ConfigError, match=r"data.text \('ö' at position 104\) must use only the 4 characters"):
         CharVocab.of("hello").encode_chunk("hellö", start=100, name="data.text")
 
 
-def test_a_text_is_parted_into_what_the_vocabulary_has_and_what_it_has_not():
+def test_known_and_unknown_characters_are_separated():
     vocab = CharVocab.of("hello🙂")
     assert vocab.split_known("höllö 🙂\udc80") == ("hll🙂", "öö \udc80")
     assert vocab.split_known("") == ("", "")
+
+
+def refused_by_the_data_module(run, prompt: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        CharDataModule(alphabet=ALPHABET, prompt=prompt).predict_dataloader()
+    return str(error.value)
+
+
+def refused_by_sample(run, prompt: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        CharGPT(ALPHABET, block_size=8, n_layer=1, n_head=1, n_embd=8).sample(prompt)
+    return str(error.value)
+
+
+def refused_by_predict(run, prompt: str) -> str:
+    assert run(*TINY).code == 0
+    return refused(run, "predict", "--sample.prompt", prompt)
+
+
+def refused_by_fit_with_samples(run, prompt: str) -> str:
+    before = files()
+    result = run(*TINY, "--trainer.logger", "TensorBoard", "--sample.prompt", prompt)
+    assert result.code == 1
+    assert files() == before, "the run began"
+    return result.err.splitlines()[-1].removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    "refusal", [refused_by_the_data_module, refused_by_sample, refused_by_predict, refused_by_fit_with_samples]
+)
+def test_an_unknown_character_of_a_prompt_is_refused_by_all_that_use_prompts(run, refusal):
+    message = refusal(run, "Wön")
+    assert message.startswith("prompt ('ö' at position 1) must use only the 21 characters of the vocabulary: ")
+    assert message.endswith("; `--sample.unknown skip` leaves unknown characters out")
+
+
+def test_unknown_characters_of_a_prompt_can_be_skipped(caplog):
+    vocab = CharVocab("abc")
+    assert encode_prompt("xcaxb", vocab, "skip").tolist() == [2, 0, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "prompt: skipped 'x' (2 in all): not in the vocabulary"
+    ]
+    assert encode_prompt("cab", vocab, "skip").tolist() == [2, 0, 1]
+    assert len(caplog.records) == 1
+
+
+def test_a_prompt_of_unknown_characters_only_is_refused():
+    with pytest.raises(ConfigError) as error:
+        encode_prompt("éö" * 300, CharVocab("abc"), "skip")
+    assert str(error.value).startswith("prompt ('éöéö")
+    assert str(error.value).endswith(") must contain at least one character of the vocabulary: 'abc'")
+    assert len(str(error.value)) < 300, "a long prompt is shortened"
+
+
+def test_unknown_characters_are_either_refused_or_skipped():
+    with pytest.raises(ConfigError, match=r"unknown \(drop\) must be one of refuse, skip"):
+        encode_prompt("a", CharVocab("abc"), "drop")

@@ -1,4 +1,4 @@
-"""Tokens per second and MFU, with a clock of our own."""
+"""Tokens per second and MFU, with a simulated clock."""
 
 import timeit
 from pathlib import Path
@@ -8,13 +8,14 @@ import torch
 from lightning.pytorch.plugins import Precision
 from support.bare_trainer import fit, tiny
 from support.command_line import TINY, VERSE, rows
+from support.precisions import PRODUCT_DTYPES
 
 from chargpt_lightning import CharGPT
 from chargpt_lightning.callbacks import throughput
 
 
 class Clock:
-    """Stands still but for what is said to take time."""
+    """Advances only during the methods given to `advance_by`."""
 
     def __init__(self):
         self.now_s = 0.0
@@ -22,12 +23,12 @@ class Clock:
     def perf_counter(self):
         return self.now_s
 
-    def takes(self, seconds, method):
-        def taking(*args):
+    def advance_by(self, seconds, method):
+        def advancing(*args):
             self.now_s += seconds
             return method(*args)
 
-        return taking
+        return advancing
 
 
 @pytest.fixture
@@ -36,8 +37,8 @@ def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(throughput, "time", clock)
     monkeypatch.setattr(throughput, "product_rate", lambda device, dtype: 1e6)
-    monkeypatch.setattr(CharGPT, "training_step", clock.takes(2, CharGPT.training_step))
-    monkeypatch.setattr(CharGPT, "validation_step", clock.takes(100, CharGPT.validation_step))
+    monkeypatch.setattr(CharGPT, "training_step", clock.advance_by(2, CharGPT.training_step))
+    monkeypatch.setattr(CharGPT, "validation_step", clock.advance_by(100, CharGPT.validation_step))
     return clock
 
 
@@ -55,22 +56,13 @@ def test_each_evaluation_logs_the_speed_of_the_updates_since_the_last_one(run, c
     assert len(evaluations) > 2
 
 
-def test_a_device_is_as_fast_as_its_products():
+def test_the_measured_rate_is_that_of_a_matrix_product():
     factor = torch.ones(1024, 1024)
     elapsed_s = min(timeit.repeat(lambda: factor @ factor, number=1, repeat=5))
     assert 0.2 < throughput.product_rate(torch.device("cpu"), torch.float32) / (2 * 1024**3 / elapsed_s) < 5
 
 
-@pytest.mark.parametrize(
-    ("precision", "dtype"),
-    [
-        ("32-true", torch.float32),
-        ("64-true", torch.float64),
-        ("bf16-mixed", torch.bfloat16),
-        ("bf16-true", torch.bfloat16),
-        ("16-true", torch.float16),
-    ],
-)
+@pytest.mark.parametrize(("precision", "dtype"), PRODUCT_DTYPES.items())
 def test_the_device_is_measured_in_the_dtype_of_the_run(run, monkeypatch, precision, dtype):
     measured = []
     monkeypatch.setattr(throughput, "product_rate", lambda device, dtype: measured.append(dtype) or 1e6)
@@ -79,7 +71,7 @@ def test_the_device_is_measured_in_the_dtype_of_the_run(run, monkeypatch, precis
 
 
 class LayersOfItsOwn(Precision):
-    """Puts layers that torch does not know in the place of the network's, as Transformer Engine does."""
+    """Replaces layers of the network with its own, as Transformer Engine does."""
 
     class Linear(torch.nn.Module):
         def __init__(self, linear):
@@ -95,7 +87,7 @@ class LayersOfItsOwn(Precision):
         return module
 
 
-def test_operations_are_counted_whatever_the_precision_makes_of_layers(clock):
+def test_operations_are_counted_also_if_the_precision_replaces_layers(clock):
     evaluated = {"check_val_every_n_epoch": None, "val_check_interval": 2, "callbacks": [throughput.Speed()]}
     plain, other = (fit(tiny(), **evaluated, plugins=plugins).callback_metrics for plugins in ([], [LayersOfItsOwn()]))
     assert plain["mfu"] == other["mfu"] > 0

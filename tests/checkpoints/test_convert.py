@@ -1,4 +1,4 @@
-"""Other programs' checkpoints on their way to Lightning: what is left of the file that they become."""
+"""Other programs' checkpoints are converted to a temporary file, which is deleted whatever happens."""
 
 import os
 import signal
@@ -21,10 +21,10 @@ RESUMED = [*TINY, "--trainer.max_steps", "12"]  # the exported run has made 5 up
 
 
 @pytest.fixture
-def theirs(run, tiny_run) -> str:
+def of_nanogpt(run, tiny_run) -> str:
     """nanoGPT's checkpoint of a run, with its optimizer's state."""
-    assert run("export", "--format", "nanogpt", "--out", "theirs", "--ckpt_path", "last").code == 0
-    return "theirs/ckpt.pt"
+    assert run("export", "--format", "nanogpt", "--out", "exported", "--ckpt_path", "last").code == 0
+    return "exported/ckpt.pt"
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def temporary(monkeypatch) -> Path:
     return directory
 
 
-def kill_in_training(theirs: str, *devices: str) -> str:
-    """Resumes the checkpoint in a process of its own, which gets SIGKILL within an update; gives its stderr."""
+def kill_in_training(of_nanogpt: str, *devices: str) -> str:
+    """Resumes the checkpoint in a process that gets SIGKILL within an update; returns its stderr."""
     stop = ["--trainer.callbacks", "support.callbacks.StopAt", "--trainer.callbacks.step", "8"]
     stop += ["--trainer.callbacks.signum", str(int(signal.SIGKILL)), "--trainer.callbacks.rank", "0"]
-    command = [sys.executable, "-m", "chargpt_lightning", *RESUMED, "--ckpt_path", theirs, *devices, *stop]
+    command = [sys.executable, "-m", "chargpt_lightning", *RESUMED, "--ckpt_path", of_nanogpt, *devices, *stop]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -49,8 +49,8 @@ def kill_in_training(theirs: str, *devices: str) -> str:
 
 
 @posix
-def test_a_kill_in_training_leaves_no_temporary_file(theirs, temporary):
-    assert "resuming in a new directory at step 5" in kill_in_training(theirs)
+def test_a_kill_in_training_leaves_no_temporary_file(of_nanogpt, temporary):
+    assert "resuming in a new directory at step 5" in kill_in_training(of_nanogpt)
     assert list(temporary.iterdir()) == []
 
 
@@ -58,15 +58,13 @@ def test_a_kill_in_training_leaves_no_temporary_file(theirs, temporary):
 @several_devices
 @pytest.mark.usefixtures("two_devices")
 @pytest.mark.parametrize("devices", [DDP, FSDP2], ids=["DDP", "FSDP2"])
-def test_a_kill_of_one_of_two_devices_leaves_no_temporary_file(theirs, temporary, devices):
-    kill_in_training(theirs, *devices, "--gradient_accumulation_steps=2")
+def test_a_kill_of_one_of_two_devices_leaves_no_temporary_file(of_nanogpt, temporary, devices):
+    kill_in_training(of_nanogpt, *devices, "--gradient_accumulation_steps=2")
     assert [path for path in temporary.iterdir() if path.suffix == ".ckpt"] == []
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "predict"])
-def test_the_file_is_gone_while_the_command_works_and_the_result_is_the_runs_own(
-    run, theirs, temporary, monkeypatch, command
-):
+def test_the_temporary_file_is_deleted_before_the_command_works(run, of_nanogpt, temporary, monkeypatch, command):
     restored, seen = [], []
     load = TorchCheckpointIO.load_checkpoint
 
@@ -82,21 +80,21 @@ def test_the_file_is_gone_while_the_command_works_and_the_result_is_the_runs_own
     for name in ("training_step", "validation_step", "predict_step"):
         monkeypatch.setattr(CharGPT, name, watched(name))
     more = {"fit": RESUMED[1:], "validate": ["--data.text", "verse.txt"], "predict": ["--num_samples=1"]}[command]
-    result = run(command, *more, "--ckpt_path", theirs)
+    result = run(command, *more, "--ckpt_path", of_nanogpt)
     assert result.code == 0, result.err
     assert restored == [temporary]
     assert seen
     assert not any(seen)
 
 
-def test_a_failure_before_training_leaves_no_temporary_file(run, theirs, temporary, monkeypatch):
-    monkeypatch.setattr("chargpt_lightning.trainer.resume.SaveConfig.save_config", lambda *args: 1 / 0)
+def test_a_failure_before_training_leaves_no_temporary_file(run, of_nanogpt, temporary, monkeypatch):
+    monkeypatch.setattr("chargpt_lightning.cli.run_config.SaveConfig.save_config", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run(*RESUMED, "--ckpt_path", theirs)
+        run(*RESUMED, "--ckpt_path", of_nanogpt)
     assert list(temporary.iterdir()) == []
 
 
-def test_a_network_comes_from_one_reading_of_its_file(tiny_run, monkeypatch):
+def test_loading_a_network_reads_its_file_once(tiny_run, monkeypatch):
     path = tiny_run / "checkpoints/last.ckpt"
     right = torch.load(path, weights_only=True)["state_dict"]
     readings, opened = [], torch.load

@@ -1,4 +1,4 @@
-"""Folders of Hugging Face's, written and read, with transformers itself on the other side."""
+"""Hugging Face folders, exported and read, against transformers itself."""
 
 import json
 import subprocess
@@ -33,8 +33,8 @@ def folder(run) -> Path:
     return Path("hf")
 
 
-def their_folder(**settings) -> Path:
-    """A folder that transformers made by itself, with another tokenizer of characters than we write."""
+def transformers_folder(**settings) -> Path:
+    """Makes a folder with transformers, with another tokenizer of characters than this package exports."""
     torch.manual_seed(3)
     shape = {"vocab_size": len(ALPHABET), "n_positions": 8, "n_layer": 2, "n_head": 2, "n_embd": 8}
     config = GPT2Config(**shape | {"activation_function": "gelu", "bos_token_id": 0, "eos_token_id": 0} | settings)
@@ -42,9 +42,9 @@ def their_folder(**settings) -> Path:
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.1)  # biases and norms too
-    model.save_pretrained("theirs")
-    tokenizer(models.BPE({character: i for i, character in enumerate(ALPHABET)}, [])).save_pretrained("theirs")
-    return Path("theirs")
+    model.save_pretrained("folder")
+    tokenizer(models.BPE({character: i for i, character in enumerate(ALPHABET)}, [])).save_pretrained("folder")
+    return Path("folder")
 
 
 def tokenizer(model) -> PreTrainedTokenizerFast:
@@ -58,36 +58,36 @@ def some_ids(characters: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("settings", [[], ["--model.bias", "true"], ["--trainer.precision", "bf16-true"]])
-def test_transformers_has_our_logits(run, settings):
+def test_an_exported_network_has_the_same_logits_in_transformers(run, settings):
     assert run(*TINY, *settings, "--trainer.max_steps", "20", "--model.learning_rate", "0.1").code == 0
     assert run("export", "--format", "hf", "--out", "hf").code == 0
-    ours = CharGPT.load_from_checkpoint("runs/version_0/checkpoints/best.ckpt").eval()
-    theirs = AutoModelForCausalLM.from_pretrained("hf")
+    network = CharGPT.load_from_checkpoint("runs/version_0/checkpoints/best.ckpt").eval()
+    reference = AutoModelForCausalLM.from_pretrained("hf")
     ids = some_ids(8)
-    torch.testing.assert_close(theirs(ids).logits, ours(ids), rtol=0, atol=1e-5)
+    torch.testing.assert_close(reference(ids).logits, network(ids), rtol=0, atol=1e-5)
 
 
-def test_their_tokenizer_encodes_as_we_do(run):
+def test_the_exported_tokenizer_encodes_as_the_vocabulary_does(run):
     text = "\n \t\r\x00<|endoftext|>  ''Ünïcode e\u0301 語 👨\u200d👩 \ufeff\u2028." * 40
     Path("verse.txt").write_bytes(text.encode())
     assert run(*TINY).code == 0
     assert run("export", "--format", "hf", "--out", "hf").code == 0
-    ours = CharVocab(CharGPT.load_from_checkpoint("hf").hparams["alphabet"])
-    theirs = AutoTokenizer.from_pretrained("hf", model_max_length=10**6)
-    text = "".join(character for character in text if character in ours.alphabet)
-    assert theirs(text).input_ids == ours.encode(text).tolist()
-    assert theirs.decode(theirs(text).input_ids) == text
-    assert len(theirs) == len(ours.alphabet)
+    vocab = CharVocab(CharGPT.load_from_checkpoint("hf").hparams["alphabet"])
+    reference = AutoTokenizer.from_pretrained("hf", model_max_length=10**6)
+    text = "".join(character for character in text if character in vocab.alphabet)
+    assert reference(text).input_ids == vocab.encode(text).tolist()
+    assert reference.decode(reference(text).input_ids) == text
+    assert len(reference) == len(vocab.alphabet)
 
 
-def test_transformers_alone_generates_what_we_do(folder):
+def test_transformers_alone_generates_the_same_text(folder):
     command = [sys.executable, "-c", ALONE]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     best = CharGPT.load_from_checkpoint("runs/version_0/checkpoints/best.ckpt")
-    assert said == best.sample("When", 4, temperature=0)
+    assert printed == best.sample("When", 4, temperature=0)
 
 
-def test_what_comes_back_is_what_it_was(run, folder):
+def test_an_exported_network_is_read_back_unchanged(run, folder):
     measured = [run("validate", "--ckpt_path", path, "--data.text", "verse.txt").out for path in ("best", "hf")]
     assert measured[0] == measured[1]
     was, is_now = (
@@ -98,20 +98,20 @@ def test_what_comes_back_is_what_it_was(run, folder):
         assert torch.equal(is_now.state_dict()[name], weight), name
 
 
-def test_a_folder_of_their_own_is_read(run):
-    folder = their_folder()
-    ours, theirs = CharGPT.load_from_checkpoint(folder).eval(), AutoModelForCausalLM.from_pretrained(folder)
+def test_a_folder_that_transformers_wrote_is_read(run):
+    folder = transformers_folder()
+    network, reference = CharGPT.load_from_checkpoint(folder).eval(), AutoModelForCausalLM.from_pretrained(folder)
     ids = some_ids(8)
-    torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(network(ids), reference(ids).logits, rtol=0, atol=1e-5)
     sample = ["--sample.num_samples", "1", "--sample.temperature", "0", "--sample.max_new_tokens", "4"]
     result = run("predict", "--ckpt_path", str(folder), "--sample.prompt", "When", *sample)
     ids = AutoTokenizer.from_pretrained(folder)("When", return_tensors="pt").input_ids
-    ids = theirs.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None, pad_token_id=0)
+    ids = reference.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None, pad_token_id=0)
     assert result.out == "".join(ALPHABET[i] for i in ids[0]) + "\n"
 
 
-def test_fit_begins_with_its_weights(run):
-    folder = their_folder()
+def test_fit_starts_with_the_weights_of_a_folder(run):
+    folder = transformers_folder()
     fit = ["fit", "--ckpt_path", str(folder), "--data.text", "verse.txt", "--trainer.max_steps", "2"]
     result = run(*fit, "--trainer.accelerator", "cpu", "--model.optimizer", "muon")
     assert result.code == 0, result.err
@@ -124,110 +124,113 @@ def test_fit_begins_with_its_weights(run):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"activation_function": "gelu_new"}, "activation_function (gelu_new) in theirs/config.json must be gelu"),
-        ({"n_inner": 16}, "n_inner (16) in theirs/config.json must be 32"),
+        ({"activation_function": "gelu_new"}, "activation_function (gelu_new) in folder/config.json must be gelu"),
+        ({"n_inner": 16}, "n_inner (16) in folder/config.json must be 32"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx (True)"),
         ({"layer_norm_epsilon": 1e-3}, "layer_norm_epsilon (0.001)"),
         ({"scale_attn_weights": False}, "scale_attn_weights (False)"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings (False)"),
     ],
 )
-def test_a_network_that_is_not_ours_is_said(run, settings, message):
-    their_folder(**settings)
-    assert refused(run, "validate", "--ckpt_path", "theirs", "--data.text", "verse.txt").startswith(message)
+def test_a_network_with_other_settings_is_refused(run, settings, message):
+    transformers_folder(**settings)
+    assert refused(run, "validate", "--ckpt_path", "folder", "--data.text", "verse.txt").startswith(message)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model_type": "gpt_neo"}, "model_type (gpt_neo) in theirs/config.json must be gpt2"),
+        ({"model_type": "gpt_neo"}, "model_type (gpt_neo) in folder/config.json must be gpt2"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config ({'quant_method': 'gptq'}) in"),
-        ({"vocab_size": 99}, f"vocab_size (99) must be {len(ALPHABET)}, as in theirs/model.safetensors"),
+        ({"vocab_size": 99}, f"vocab_size (99) must be {len(ALPHABET)}, as in folder/model.safetensors"),
     ],
 )
-def test_a_config_that_belongs_to_other_weights_is_refused(run, settings, message):
-    path = their_folder() / "config.json"
+def test_a_config_that_does_not_match_the_weights_is_refused(run, settings, message):
+    path = transformers_folder() / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | settings), encoding="utf-8")
-    assert refused(run, "validate", "--ckpt_path", "theirs", "--data.text", "verse.txt").startswith(message)
+    assert refused(run, "validate", "--ckpt_path", "folder", "--data.text", "verse.txt").startswith(message)
 
 
-def test_weights_that_are_not_our_networks_are_refused(run):
-    path = their_folder() / "model.safetensors"
+def test_untied_or_integer_weights_are_refused(run):
+    path = transformers_folder() / "model.safetensors"
     weights = load_file(path)
     embedding, bias = weights["transformer.wte.weight"], weights["transformer.ln_f.bias"]
     save_file(weights | {"lm_head.weight": embedding + 1}, path, metadata={"format": "pt"})
     message = f"lm_head.weight in {path.as_posix()} must equal transformer.wte.weight, because gpt.py ties them"
-    assert refused(run, "predict", "--ckpt_path", "theirs") == message
+    assert refused(run, "predict", "--ckpt_path", "folder") == message
     save_file(weights | {"transformer.ln_f.bias": bias.to(torch.int8)}, path, metadata={"format": "pt"})
     message = f"transformer.ln_f.bias (torch.int8) in {path.as_posix()} must have a floating-point dtype"
-    assert refused(run, "predict", "--ckpt_path", "theirs").startswith(message)
+    assert refused(run, "predict", "--ckpt_path", "folder").startswith(message)
 
 
-def test_weights_in_half_precision_are_read_as_they_are(run):
-    folder = their_folder()
+def test_weights_in_half_precision_are_read(run):
+    folder = transformers_folder()
     AutoModelForCausalLM.from_pretrained(folder).half().save_pretrained(folder)
-    ours, theirs = CharGPT.load_from_checkpoint(folder).eval(), AutoModelForCausalLM.from_pretrained(folder).float()
-    torch.testing.assert_close(ours(some_ids(8)), theirs(some_ids(8)).logits, rtol=0, atol=1e-5)
+    network, reference = (
+        CharGPT.load_from_checkpoint(folder).eval(),
+        AutoModelForCausalLM.from_pretrained(folder).float(),
+    )
+    torch.testing.assert_close(network(some_ids(8)), reference(some_ids(8)).logits, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("given", "used"), [([], 0.2), (["--model.dropout", "0.3"], 0.3)])
-def test_fit_says_what_it_makes_of_three_dropouts(run, given, used):
-    folder = their_folder(resid_pdrop=0.2, embd_pdrop=0.0, attn_pdrop=0.1)
+def test_fit_prints_which_of_three_dropouts_it_uses(run, given, used):
+    folder = transformers_folder(resid_pdrop=0.2, embd_pdrop=0.0, attn_pdrop=0.1)
     fit = ["fit", "--ckpt_path", str(folder), "--data.text", "verse.txt", "--trainer.max_steps", "2", *given]
     result = run(*fit, "--trainer.accelerator", "cpu")
     assert result.code == 0, result.err
     assert (
-        "dropout: theirs has resid_pdrop 0.2, embd_pdrop 0, attn_pdrop 0.1, but this network has one "
+        "dropout: folder has resid_pdrop 0.2, embd_pdrop 0, attn_pdrop 0.1, but this network has one "
         f"for all three: it trains with {used} (--model.dropout)\n"
     ) in result.err
     assert "dropout" not in run("predict", "--ckpt_path", str(folder), "--num_samples=1").err
 
 
-def test_a_tokenizer_of_more_than_characters_is_said(run):
-    their_folder()
+def test_a_tokenizer_of_more_than_characters_is_refused(run):
+    transformers_folder()
     vocab = {character: i for i, character in enumerate(ALPHABET[:-1])} | {"We": len(ALPHABET) - 1}
-    tokenizer(models.BPE(vocab, [("W", "e")])).save_pretrained("theirs")
-    message = "ckpt_path (theirs) must have a tokenizer whose tokens are single characters"
-    assert refused(run, "predict", "--ckpt_path", "theirs") == message
+    tokenizer(models.BPE(vocab, [("W", "e")])).save_pretrained("folder")
+    message = "ckpt_path (folder) must have a tokenizer whose tokens are single characters"
+    assert refused(run, "predict", "--ckpt_path", "folder") == message
 
 
-def test_a_tokenizer_that_replaces_characters_is_said(run):
-    path = their_folder() / "tokenizer.json"
+def test_a_tokenizer_that_replaces_characters_is_refused(run):
+    path = transformers_folder() / "tokenizer.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     double = {"type": "Replace", "pattern": {"String": "W"}, "content": "WW"}
     content["normalizer"] = {"type": "Sequence", "normalizers": [double] * 40}
     path.write_text(json.dumps(content), encoding="utf-8")
-    message = "ckpt_path (theirs) must have a tokenizer without a normalizer, because normalizing changes characters"
-    assert refused(run, "predict", "--ckpt_path", "theirs") == message
+    message = "ckpt_path (folder) must have a tokenizer without a normalizer, because normalizing changes characters"
+    assert refused(run, "predict", "--ckpt_path", "folder") == message
 
 
-def test_an_alphabet_of_another_size_is_said(run):
-    their_folder(vocab_size=30)
+def test_an_alphabet_of_another_size_is_refused(run):
+    transformers_folder(vocab_size=30)
     error = f"gpt.lm_head.weight (30 x 8) must be as in this network ({len(ALPHABET)} x 8)"
-    assert error in run("predict", "--ckpt_path", "theirs").err
+    assert error in run("predict", "--ckpt_path", "folder").err
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_broken_folder_is_one_line(run, name):
-    path = their_folder() / name
+def test_a_broken_folder_is_refused_in_one_line(run, name):
+    path = transformers_folder() / name
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    message = refused(run, "predict", "--ckpt_path", "theirs")
-    assert message.startswith("ckpt_path (theirs) must be an intact Hugging Face folder, but: ")
+    message = refused(run, "predict", "--ckpt_path", "folder")
+    assert message.startswith("ckpt_path (folder) must be an intact Hugging Face folder, but: ")
     path.unlink()
-    message = f"ckpt_path (theirs) must be a checkpoint file or a Hugging Face folder, but does not contain {name}"
-    assert refused(run, "predict", "--ckpt_path", "theirs") == message
+    message = f"ckpt_path (folder) must be a checkpoint file or a Hugging Face folder, but does not contain {name}"
+    assert refused(run, "predict", "--ckpt_path", "folder") == message
 
 
-def test_without_transformers_it_is_said_what_to_install(run, tiny_run, monkeypatch):
-    their_folder()
+def test_without_transformers_the_error_names_the_package(run, tiny_run, monkeypatch):
+    transformers_folder()
     monkeypatch.setattr("chargpt_lightning.utils.errors.find_spec", lambda name: None)
     install = "needs the package transformers: pip install transformers"
-    assert refused(run, "predict", "--ckpt_path", "theirs") == f"ckpt_path (theirs) {install}"
+    assert refused(run, "predict", "--ckpt_path", "folder") == f"ckpt_path (folder) {install}"
     assert refused(run, "export", "--format", "hf", "--out", "hf") == f"format (hf) {install}"
 
 
-def test_the_written_config_names_no_ends_of_text_that_are_characters(folder):
+def test_the_exported_config_has_no_special_tokens(folder):
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["eos_token_id"] is config["bos_token_id"] is None
     assert config["architectures"] == ["GPT2LMHeadModel"]

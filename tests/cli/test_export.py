@@ -1,4 +1,4 @@
-"""What `export` refuses, and that it leaves nothing half-written; its formats have tests of their own."""
+"""`export` is refused without losing or leaving files; the formats are tested beside checkpoints/."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ NANOGPT = ["export", "--format", "nanogpt", "--out"]
 
 
 @pytest.mark.parametrize("format", ["nanogpt", "hf"])
-def test_the_modern_network_says_that_they_lack_it(run, format):
+def test_the_modern_network_is_refused(run, format):
     assert run(*TINY, *FAST).code == 0
     message = f"architecture (modern) must be gpt2 to export, because {format} supports no other"
     assert refused(run, "export", "--format", format, "--out", "out") == message
 
 
-def test_what_is_there_is_not_written_over(run, tiny_run):
+def test_existing_files_are_not_overwritten(run, tiny_run):
     Path("out").mkdir()
     assert run(*NANOGPT, "out").code == 0  # empty, so nothing is lost
     assert refused(run, *NANOGPT, "out") == "out (out) must be a new or empty directory"
@@ -26,7 +26,7 @@ def test_what_is_there_is_not_written_over(run, tiny_run):
     assert {path.name for path in Path("deep/er").iterdir()} == {"ckpt.pt", "meta.pkl"}
 
 
-def test_here_is_a_directory_too(run, tiny_run, monkeypatch):
+def test_the_working_directory_can_be_the_target(run, tiny_run, monkeypatch):
     best = str((tiny_run / "checkpoints/best.ckpt").absolute())
     Path("empty").mkdir()
     monkeypatch.chdir("empty")
@@ -34,7 +34,7 @@ def test_here_is_a_directory_too(run, tiny_run, monkeypatch):
     assert run("predict", "--ckpt_path", ".", "--num_samples=1", "--max_new_tokens=3").code == 0
 
 
-def test_a_failure_leaves_nothing(run, tiny_run, monkeypatch):
+def test_a_failed_export_leaves_no_files(run, tiny_run, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device", "ckpt.pt")
 
@@ -45,7 +45,7 @@ def test_a_failure_leaves_nothing(run, tiny_run, monkeypatch):
     assert set(Path().rglob("*")) == before
 
 
-def test_best_and_last_are_the_newest_runs(run, tiny_run):
+def test_best_and_last_are_those_of_the_newest_run(run, tiny_run):
     for name in ("best", "last"):
         result = run(*NANOGPT, name, "--ckpt_path", name)
         assert f"checkpoint: runs/version_0/checkpoints/{name}.ckpt" in result.err
@@ -81,11 +81,11 @@ HF = ["--format", "hf", "--out", "x"]
         (HF, 1, "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one"),
     ],
 )
-def test_what_cannot_be_exported_is_one_line(run, args, code, message):
+def test_an_export_that_cannot_work_is_refused_in_one_line(run, args, code, message):
     assert message in refused(run, "export", *args)
     assert run("export", *args).code == code
 
 
-def test_help_names_it_beside_the_others(run):
+def test_help_lists_it_with_the_other_commands(run):
     assert "export" in run("--help").out
     assert "--format {nanogpt,hf}" in run("export", "--help").out

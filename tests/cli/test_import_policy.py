@@ -1,4 +1,4 @@
-"""No file of settings runs code: neither what the user writes, nor what comes with a run."""
+"""Files of settings run no code, neither the user's nor those of a run."""
 
 import json
 from importlib import import_module
@@ -13,7 +13,7 @@ from chargpt_lightning.cli.import_policy import ALLOWED_IN_RUN_CONFIG, DENIED, U
 TOUCH = {"class_path": "os.system", "init_args": {"command": "echo > EXECUTED"}}
 LAMBDA = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": TOUCH}}
 THROUGH_LIGHTNING = "lightning.fabric.strategies.launchers.subprocess_script.subprocess.Popen"
-HOSTILE = {  # what a config.yaml may say of the trainer, by what it tries
+HOSTILE = {  # settings of the Trainer in a config.yaml, by what they try to run
     "a command": {"callbacks": [LAMBDA]},
     "a command, as text": {"callbacks": json.dumps([LAMBDA])},
     "a command, by a class as text": {"callbacks": "LambdaCallback", "strategy": "ddp"},
@@ -41,7 +41,7 @@ def settings_of(run_directory: Path) -> dict:
 
 
 def plant(run_directory: Path, trainer: dict) -> None:
-    """Makes a run's config.yaml say this of the trainer, and all it could name leave a trace."""
+    """Writes these settings into a run's config.yaml; any code that they name would leave a trace."""
     Path("hostile.py").write_text("open('EXECUTED', 'w')", encoding="utf-8")
     Path("hostile.yaml").write_text(yaml.safe_dump([LAMBDA]), encoding="utf-8")
     settings = settings_of(run_directory)
@@ -50,7 +50,7 @@ def plant(run_directory: Path, trainer: dict) -> None:
 
 
 @pytest.mark.parametrize("trainer", HOSTILE.values(), ids=HOSTILE)
-def test_the_settings_of_a_run_run_no_code(run, tiny_run, monkeypatch, trainer):
+def test_settings_of_a_run_that_would_run_code_are_refused(run, tiny_run, monkeypatch, trainer):
     plant(tiny_run, trainer)
     monkeypatch.syspath_prepend(Path.cwd())
     message = refused(run, "fit", "--ckpt_path", "last", "--trainer.max_steps", "6")
@@ -59,7 +59,7 @@ def test_the_settings_of_a_run_run_no_code(run, tiny_run, monkeypatch, trainer):
 
 
 @pytest.mark.parametrize("name", ["os.system", "subprocess.run", "builtins.exec", THROUGH_LIGHTNING])
-def test_nor_do_the_users_own_but_by_their_own_classes(run, name):
+def test_the_users_settings_cannot_call_any_function(run, name):
     callback = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": {"class_path": name}}}
     Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}), encoding="utf-8")
     message = refused(run, *TINY, "--config", "mine.yaml")
@@ -71,8 +71,8 @@ def test_yaml_makes_no_objects(run):
     assert "could not determine a constructor" in refused(run, *TINY, "--config", "hostile.yaml")
 
 
-def test_an_argument_of_several_types_is_made_into_no_object(run, tiny_run, monkeypatch):
-    """The parser takes W&B's settings for a dict; only what makes objects of them could take them for a class."""
+def test_an_argument_of_several_types_is_not_instantiated(run, tiny_run, monkeypatch):
+    """The parser reads W&B's settings as a dict; only their instantiation could read them as a class."""
     plant(
         tiny_run, {"logger": [{"class_path": "Wandb", "dict_kwargs": {"settings": {"class_path": "hostile.Settings"}}}]}
     )
@@ -92,7 +92,7 @@ class Own(Callback):
 """
 
 
-def test_a_users_own_class_is_named_again(run, monkeypatch):
+def test_a_users_class_must_be_named_again_on_resume(run, monkeypatch):
     Path("my_callbacks.py").write_text(OWN, encoding="utf-8")
     Path("mine.yaml").write_text("trainer:\n  callbacks:\n  - class_path: my_callbacks.Own\n", encoding="utf-8")
     monkeypatch.syspath_prepend(Path.cwd())
@@ -103,14 +103,14 @@ def test_a_users_own_class_is_named_again(run, monkeypatch):
     assert (again.code, again.out) == (0, "own callback\n")
 
 
-def test_what_a_run_may_name_is_there():
+def test_the_classes_that_a_run_may_name_exist():
     for module, names in ALLOWED_IN_RUN_CONFIG.items():
         for name in names:
             assert callable(getattr(import_module(module), name))
 
 
-def test_a_run_may_name_what_the_toolbox_offers(run, tiny_run):
-    """Each class that is known resumes, though nothing but a run's own settings names it."""
+def test_a_run_may_name_the_callbacks_of_the_docs(run, tiny_run):
+    """Each known class works on resume although only the run's own settings name it."""
     callbacks = [
         {"class_path": "EarlyStopping", "init_args": {"monitor": "val/loss"}},
         {"class_path": "LearningRateMonitor"},

@@ -1,4 +1,4 @@
-"""nanoGPT's spelling of everything."""
+"""nanoGPT's flags: each becomes a setting of this package, or is refused with what to use instead."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ from support import ROOT
 from support.command_line import VERSE, refused
 from support.nanogpt_folder import prepare
 
-from chargpt_lightning.checkpoints.training_settings import COUNTS, settings_in
+from chargpt_lightning.checkpoints.training_settings import COUNTS
 from chargpt_lightning.cli.nanogpt_flags import OTHERS, RENAMED, take_counts, translate
 from chargpt_lightning.utils.errors import ConfigError
 
@@ -36,14 +36,14 @@ def parsed(run, *args: str) -> str:
 
 def test_the_recipes_flags_on_the_gpu_config_give_the_cpu_config(run):
     pasted = parsed(run, "fit", "--config", "configs/shakespeare_char_gpu.yaml", *RECIPE)
-    ours = parsed(
+    expected = parsed(
         run, "fit", "--config", "configs/shakespeare_char.yaml", "--trainer.accelerator", "cpu",
         "--trainer.precision", "32-true",
     )  # fmt: skip
-    assert pasted == ours
+    assert pasted == expected
 
 
-def test_every_flag_of_nanogpts_is_known():
+def test_every_flag_of_nanogpt_is_known():
     assert set(RENAMED) | set(OTHERS) | set(COUNTS) == TRAIN | SAMPLE
 
 
@@ -98,7 +98,7 @@ def test_every_flag_of_nanogpts_is_known():
     ],
 )
 @pytest.mark.parametrize("form", ["--name=value", "--name value"])
-def test_a_flag_of_nanogpts_arrives_in_the_configuration(run, flag, value, line, form):
+def test_a_flag_of_nanogpt_sets_the_configuration(run, flag, value, line, form):
     args = [f"--{flag}={value}"] if form == "--name=value" else [f"--{flag}", value]
     assert re.search(rf"^ *{re.escape(line)}$", parsed(run, "fit", *args), re.MULTILINE)
 
@@ -172,12 +172,12 @@ def test_a_number_of_batches_that_devices_cannot_share_is_refused(run):
     )
 
 
-def test_devices_that_there_are_not_are_refused_in_a_line(run):
+def test_an_unknown_accelerator_is_refused_when_devices_are_counted(run):
     flags = ["--trainer.accelerator=abacus", "--gradient_accumulation_steps=4"]
     assert "accelerator" in refused(run, "fit", *flags)
 
 
-def test_evaluations_count_updates_however_the_batches_of_one_are_given(run):
+def test_the_interval_counts_updates_however_their_batches_are_given(run):
     four = "--trainer.accumulate_grad_batches=4"
     Path("four.yaml").write_text("trainer:\n  accumulate_grad_batches: 4\n", encoding="utf-8")
     assert batches(run, four, "--eval_interval=100") == (4, 400)
@@ -191,7 +191,7 @@ def test_evaluations_count_updates_however_the_batches_of_one_are_given(run):
     assert batches(run, *recipe, "--gradient_accumulation_steps=8", "--trainer.devices=2") == (4, 1000)
 
 
-def test_what_does_not_train_does_without_the_counts(run, tiny_run):
+def test_validate_and_predict_ignore_the_counts(run, tiny_run):
     assert run("predict", *TOGETHER, "--trainer.devices=5", "--num_samples=1").code == 0
 
 
@@ -202,15 +202,7 @@ def test_a_count_is_a_whole_number(value):
     assert str(error.value) == f"eval_interval ({value}) must be a whole number"
 
 
-def test_of_settings_only_numbers_of_their_type_are_taken_over():
-    numbers = {"batch_size": 3, "grad_clip": 0, "max_iters": 5000}
-    others = {"eval_iters": 2.0, "log_interval": True, "eval_interval": "5", "gradient_accumulation_steps": 2**70}
-    assert settings_in(numbers | others | {"learning_rate": 1.0}) == numbers
-    assert settings_in({"grad_clip": float("nan"), "batch_size": -1}) == {}
-    assert settings_in([1, 2]) == settings_in(None) == {}
-
-
-def test_the_seed_of_sample_py_is_the_samples():
+def test_the_seed_of_predict_is_that_of_the_samples():
     assert translate(["predict", "--seed=7"]) == ["predict", "--sample.seed=7"]
 
 
@@ -236,28 +228,28 @@ def test_weights_and_biases_comes_with_project_and_name(monkeypatch):
         (["--n_layer"], "--n_layer must be followed by a value"),
     ],
 )
-def test_what_cannot_be_translated_says_what_to_use(args, message, monkeypatch):
+def test_a_flag_without_counterpart_is_refused_with_what_to_use(args, message, monkeypatch):
     monkeypatch.setattr("chargpt_lightning.utils.errors.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as error:
         translate(["fit", *args])
     assert str(error.value).startswith(message)
 
 
-def test_our_own_flags_pass_through_untouched():
+def test_other_flags_are_unchanged():
     args = ["predict", "--config", "a.yaml", "--n_layer=3", "--data.text", "b.txt"]
     assert translate(args) == ["predict", "--model.n_layer=3", "--config", "a.yaml", "--data.text", "b.txt"]
     assert translate(["predict", "--sample.prompt", "a=b"]) == ["predict", "--sample.prompt", "a=b"]
 
 
-def test_where_both_spellings_are_given_ours_counts(run):
+def test_the_packages_spelling_overrides_nanogpts(run):
     assert "n_layer: 5\n" in parsed(run, "fit", "--model.n_layer", "5", "--n_layer=3")
 
 
-def test_the_readme_lists_every_flag_with_our_spelling():
+def test_the_docs_list_every_flag_with_its_setting():
     rows = re.findall(
         r"^\| `--(\w+)` \| (.+?) \|$", (ROOT / "docs" / "nanogpt.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     table = dict(rows)
     assert set(table) == set(RENAMED) | set(OTHERS) | set(COUNTS)
-    for flag, ours in (RENAMED | COUNTS).items():
-        assert table[flag].startswith(f"`--{ours}`"), flag
+    for flag, setting in (RENAMED | COUNTS).items():
+        assert table[flag].startswith(f"`--{setting}`"), flag

@@ -1,4 +1,4 @@
-"""Recipes by name: as good as their files, wherever the command runs."""
+"""Recipes by name are the same as their files, wherever the command runs."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_the_recipes_are_the_clones_configs():
     assert recipes() == {path.stem: path for path in (ROOT / "configs").glob("*.yaml")}
 
 
-def test_an_installed_packages_own_configs_go_before_what_lies_beside_it(tmp_path, monkeypatch):
+def test_an_installed_package_uses_its_own_configs(tmp_path, monkeypatch):
     package = tmp_path / "site" / "chargpt_lightning"
     for folder in (package / "configs", package.parent / "configs"):
         folder.mkdir(parents=True)
@@ -37,7 +37,7 @@ def test_a_recipe_by_name_is_its_file(run, name):
         assert run("fit", *spelling, "--print_config") == file
 
 
-def test_flags_of_either_spelling_and_a_file_stand_above_a_recipe(run):
+def test_flags_and_files_override_a_recipe(run):
     Path("my.yaml").write_text("model:\n  n_head: 2\n", encoding="utf-8")
     args = ["--n_layer=3", "--model.n_embd", "32", "-c", "shakespeare_char", "-c", "my.yaml", "--print_config"]
     config = yaml.safe_load(run("fit", *args).out)
@@ -46,7 +46,7 @@ def test_flags_of_either_spelling_and_a_file_stand_above_a_recipe(run):
     assert config["trainer"]["max_steps"] == 2000
 
 
-def test_a_run_keeps_nothing_of_how_its_recipe_was_named(run):
+def test_a_run_by_name_is_the_run_by_file(run):
     for config in ("shakespeare_char", str(ROOT / "configs/shakespeare_char.yaml")):
         assert run(*TINY, "--config", config).code == 0
     by_name, by_file = (Path(f"runs/shakespeare_char/version_{n}") for n in (0, 1))
@@ -54,7 +54,7 @@ def test_a_run_keeps_nothing_of_how_its_recipe_was_named(run):
     assert [row["train/loss"] for row in rows(by_name)] == [row["train/loss"] for row in rows(by_file)]
 
 
-def test_a_file_goes_before_the_recipe_of_its_name_and_a_directory_does_not(run):
+def test_a_file_is_preferred_to_the_recipe_of_its_name(run):
     Path("shakespeare_char").mkdir()
     assert find_config("shakespeare_char") == str(ROOT / "configs/shakespeare_char.yaml")
     Path("shakespeare_char").rmdir()
@@ -62,16 +62,18 @@ def test_a_file_goes_before_the_recipe_of_its_name_and_a_directory_does_not(run)
     assert yaml.safe_load(run("fit", "-c", "shakespeare_char", "--print_config").out)["model"]["n_layer"] == 7
 
 
-def test_settings_written_out_are_no_name(run):
+def test_yaml_as_the_value_is_not_a_name(run):
     config = yaml.safe_load(run("fit", "--config", "{model: {n_layer: 7}}", "--print_config").out)
     assert config["model"]["n_layer"] == 7
 
 
+@pytest.mark.parametrize("name", ["shakespeare", "none.yaml", "runs"])
 @pytest.mark.parametrize("subcommand", ["fit", "validate", "predict"])
-def test_a_name_that_is_neither_is_said_beside_those_there_are(run, subcommand):
-    there_are = "shakespeare_char, shakespeare_char_fast, shakespeare_char_gpu"
-    expected = f"config (shakespeare) must be a file, or one of the recipes {there_are}"
-    assert refused(run, subcommand, "--config", "shakespeare") == expected
+def test_a_name_that_is_no_file_and_no_recipe_is_refused(run, subcommand, name):
+    Path("runs").mkdir()
+    known = "shakespeare_char, shakespeare_char_fast, shakespeare_char_gpu"
+    expected = f"config ({name}) must be a file, or one of the recipes {known}"
+    assert refused(run, subcommand, "--config", name) == expected
 
 
 def test_help_lists_the_recipes(run):

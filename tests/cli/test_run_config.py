@@ -1,12 +1,10 @@
-"""What comes with a run reaches nothing beyond it."""
+"""config.yaml of a run: it gives the same run again, and reaches no files outside of it."""
 
-import shutil
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from support.command_line import TINY, files, refused
+from support.command_line import TINY, refused, rows
 
 RUN = Path("runs/version_0")
 LAST = RUN / "checkpoints/last.ckpt"
@@ -45,7 +43,7 @@ BEYOND = {
 
 
 @pytest.mark.parametrize("settings", BEYOND.values(), ids=BEYOND)
-def test_the_settings_of_a_run_reach_nothing_beyond_it(run, tiny_run, settings):
+def test_settings_of_a_run_that_reach_beyond_it_are_refused(run, tiny_run, settings):
     plant(settings)
     message = refused(run, *MORE)
     assert (
@@ -53,14 +51,14 @@ def test_the_settings_of_a_run_reach_nothing_beyond_it(run, tiny_run, settings):
     )
 
 
-def test_what_the_user_names_again_is_trusted(run):
+def test_settings_that_the_user_names_again_are_trusted(run):
     Path("keep.yaml").write_text(yaml.safe_dump({"trainer": keeper(dirpath="elsewhere")}), encoding="utf-8")
     assert run(*TINY, "--config", "keep.yaml").code == 0
     assert "dirpath (elsewhere) must not point outside the run's directory" in refused(run, *MORE)
     assert run(*MORE, "--config", "keep.yaml").code == 0
 
 
-def test_a_run_keeps_files_of_its_own(run, tiny_run):
+def test_a_run_may_keep_files_in_its_own_directory(run, tiny_run):
     plant(
         {
             "trainer": keeper(
@@ -72,7 +70,7 @@ def test_a_run_keeps_files_of_its_own(run, tiny_run):
     assert len(list((RUN / "kept").glob("*.ckpt"))) == 1
 
 
-def test_settings_do_not_inflate(run, tiny_run):
+def test_yaml_with_aliases_is_refused(run, tiny_run):
     bomb = "a: &a [x]\n" + "".join(
         f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)
     )
@@ -80,46 +78,16 @@ def test_settings_do_not_inflate(run, tiny_run):
     assert "must be at most 1 MiB of YAML without aliases" in refused(run, *MORE)
 
 
-@pytest.mark.parametrize("victim", ["local://{}/elsewhere", "{}/kept/../elsewhere", "{}/elsewhere"])
-def test_a_checkpoint_deletes_nothing_beyond_its_run(run, victim):
-    """What a ModelCheckpoint of the user's remembers as its worst file is deleted once there is a better one."""
-    Path("keep.yaml").write_text(yaml.safe_dump({"trainer": keeper(dirpath="kept")}), encoding="utf-8")
-    assert run(*TINY, "--config", "keep.yaml").code == 0
-    shutil.copytree("configs", "elsewhere")
-    path = victim.format(Path.cwd())
-    checkpoint = torch.load(LAST, weights_only=True)
-    (state,) = (state for name, state in checkpoint["callbacks"].items() if name.startswith("ModelCheckpoint"))
-    state |= {"best_k_models": {path: torch.tensor(0.0)}, "kth_best_model_path": path, "kth_value": torch.tensor(0.0)}
-    torch.save(checkpoint, LAST)
-    assert run(*MORE, "--config", "keep.yaml").code == 0
-    assert Path("elsewhere/shakespeare_char.yaml").exists()
+def test_a_saved_config_gives_the_same_run(run, tiny_run):
+    losses = [row["train/loss"] for row in rows(tiny_run)]
+    assert run("fit", "--config", str(tiny_run / "config.yaml")).code == 0
+    assert [row["train/loss"] for row in rows(Path("runs/version_1"))] == losses
 
 
-@pytest.mark.parametrize("name", ["runs/version_0", "../work/runs/version_0", ["runs"], None])
-def test_a_checkpoint_beside_no_run_takes_over_none(run, tiny_run, name):
-    checkpoint = torch.load(LAST, weights_only=True)
-    torch.save(checkpoint | {"history": {"run": name, "rows": 0}}, "lone.ckpt")
-    before = {path: Path(path).read_bytes() for path in files() if Path(path).is_file()}
-    more = ["--trainer.accelerator", "cpu", "--trainer.max_steps", "6"]
-    assert run("fit", "--ckpt_path", "lone.ckpt", *more).code == 0
-    assert {path: Path(path).read_bytes() for path in before} == before
-
-
-@pytest.mark.parametrize("score", [float("nan"), float("-inf")])
-def test_a_best_without_a_finite_loss_is_refused(run, tiny_run, score):
-    best = RUN / "checkpoints/best.ckpt"
-    checkpoint = torch.load(best, weights_only=True)
-    (state,) = (state for name, state in checkpoint["callbacks"].items() if name.startswith("BestAndLast"))
-    state["best_model_score"] = torch.tensor(score)
-    torch.save(checkpoint, best)
-    before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
-    result = run(*MORE)
-    assert (result.code, "does not contain its val loss" in result.err.splitlines()[-1]) == (1, True)
-    assert {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()} == before
-
-
-def test_a_checkpoint_cannot_ask_for_a_larger_network_than_it_holds(run, tiny_run):
-    checkpoint = torch.load(LAST, weights_only=True)
-    checkpoint["hyper_parameters"]["n_layer"] = 10**6
-    torch.save(checkpoint, LAST)
-    assert "must be a checkpoint of chargpt_lightning or of nanoGPT" in refused(run, "predict", "--ckpt_path", "last")
+def test_a_runs_settings_are_ascii(run):
+    text = Path("verse.txt").rename("Zoë.txt")
+    assert run(*TINY, "--data.text", str(text)).code == 0
+    assert Path("runs/version_0/config.yaml").read_bytes().isascii()
+    resumed = run("fit", "--ckpt_path", "last", "--trainer.max_steps", "6")
+    assert resumed.code == 0, resumed.err
+    assert "data.text" not in resumed.err

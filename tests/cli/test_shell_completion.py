@@ -1,16 +1,11 @@
-"""What a shell completes, and what the program says of itself."""
+"""`--print_completion`: bash completes with its script, and the scripts of other shells are plausible."""
 
 import shutil
 import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from support.command_line import refused
-
-import chargpt_lightning
-from chargpt_lightning.__main__ import main
 
 COMPLETE = """
 source ./script
@@ -21,27 +16,10 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
-CALLED = {"chargpt": "/usr/bin/chargpt", "python -m chargpt_lightning": "/here/chargpt_lightning/__main__.py"}
-
-
-@pytest.fixture(params=CALLED)
-def said(request, monkeypatch, capfd):
-    """What the program says on stdout, called as a command or as a module."""
-
-    def said(*args: str) -> str:
-        monkeypatch.setattr(sys, "argv", [CALLED[request.param], *args])
-        with pytest.raises(SystemExit, match="0"):
-            main()
-        return capfd.readouterr().out
-
-    said.prog = request.param
-    return said
-
-
 @pytest.fixture
-def complete(said):
-    """What bash makes of a command line that ends in these words."""
-    Path("script").write_text(said("--print_completion=shtab-bash"), encoding="utf-8", newline="\n")
+def complete(printed):
+    """The completions of bash for a command line that ends in these words."""
+    Path("script").write_text(printed("--print_completion=shtab-bash"), encoding="utf-8", newline="\n")
 
     def complete(*words: str) -> list[str]:
         command = [shutil.which("bash"), "-c", COMPLETE, "bash", "chargpt", *words]
@@ -61,28 +39,18 @@ def test_bash_completes_subcommands_flags_and_their_values(complete):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_no_script_takes_a_link_between_settings_for_a_flag(run, shell):
+def test_no_script_completes_links_between_settings(run, shell):
     script = run(f"--print_completion=shtab-{shell}")
     assert script.code == 0
     assert "trainer.max_steps" in script.out
     assert "-->" not in script.out
 
 
-def test_without_shtab_a_line_says_what_to_install(run, monkeypatch):
+def test_without_shtab_the_error_names_the_package(run, monkeypatch):
     monkeypatch.setattr("chargpt_lightning.utils.errors.find_spec", lambda name: None)
     message = refused(run, "--print_completion=shtab-bash")
     assert message == "print_completion (shtab-bash) needs the package shtab: pip install shtab"
 
 
-def test_a_shell_that_is_not_known_is_refused_beside_those_that_are(run):
+def test_an_unknown_shell_is_refused_with_a_list_of_the_known(run):
     assert "'shtab-bash', 'shtab-zsh', 'shtab-fish'" in refused(run, "--print_completion=shtab-sh")
-
-
-def test_the_version_is_that_of_the_installed_package(said):
-    assert said("--version") == f"chargpt_lightning {version('chargpt_lightning')}\n"
-    assert chargpt_lightning.__version__ == version("chargpt_lightning")
-
-
-@pytest.mark.parametrize("subcommand", [[], ["fit"]])
-def test_help_calls_the_program_what_the_user_called_it(said, subcommand):
-    assert said(*subcommand, "--help").startswith(f"usage: {said.prog} ")

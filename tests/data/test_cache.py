@@ -1,4 +1,4 @@
-"""Texts as ids in the cache: the same as in one piece, made once, whole, by one process, in little memory."""
+"""Texts as ids in the cache: written once, atomically, by one process, and checked when they are read."""
 
 import gc
 import hashlib
@@ -7,8 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +26,6 @@ from chargpt_lightning import CharVocab
 from chargpt_lightning.data import corpus, text_files
 from chargpt_lightning.data.cache import TextFacts, text_facts, text_ids
 from chargpt_lightning.data.corpus import cache_directory, load_corpus
-from chargpt_lightning.data.windows import MAX_SHUFFLED
 from chargpt_lightning.utils.errors import ConfigError
 
 HARD = st.sampled_from("ab\r\n\ufeff\x00é不\U0001f642") | st.characters(exclude_categories=["Cs"])
@@ -52,37 +49,37 @@ def readings(monkeypatch):
     """Grows by one whenever a text is decoded."""
     readings = []
     decode = corpus.decode_utf8
-    monkeypatch.setattr(corpus, "decode_utf8", lambda chunks, label: readings.append(label) or decode(chunks, label))
+    monkeypatch.setattr(corpus, "decode_utf8", lambda chunks, name: readings.append(name) or decode(chunks, name))
     return readings
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=st.text(HARD), mark=st.booleans(), size=st.integers(1, 9))
-def test_chunks_change_nothing(text, mark, size):
+def test_the_size_of_chunks_changes_nothing(text, mark, size):
     raw = b"\xef\xbb\xbf" * mark + text.encode()
-    whole = io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8-sig").read()
-    assume(whole)
+    text_of_file = io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8-sig").read()
+    assume(text_of_file)
     Path("any.txt").write_bytes(raw)
     shutil.rmtree(cache_directory(), ignore_errors=True)
     with patch.object(text_files, "CHUNK_BYTES", size):
         facts, ids = encoded("any.txt")
     assert facts.raw_sha256 == hashlib.sha256(raw).hexdigest()
-    assert facts.sha256 == hashlib.sha256(whole.encode()).hexdigest()
-    assert (facts.characters, facts.alphabet) == (len(whole), CharVocab.of(whole).alphabet)
-    assert ids.tolist() == CharVocab.of(whole).encode(whole).tolist()
+    assert facts.sha256 == hashlib.sha256(text_of_file.encode()).hexdigest()
+    assert (facts.characters, facts.alphabet) == (len(text_of_file), CharVocab.of(text_of_file).alphabet)
+    assert ids.tolist() == CharVocab.of(text_of_file).encode(text_of_file).tolist()
 
 
 @pytest.mark.parametrize(
     ("characters", "dtype"), [(256, "uint8"), (257, "int16"), (32_768, "int16"), (32_769, "int32")]
 )
-def test_ids_take_as_few_bytes_as_the_alphabet_allows(characters, dtype):
+def test_ids_have_the_smallest_type_for_the_alphabet(characters, dtype):
     Path("many.txt").write_text("".join(chr(0x10000 + n) for n in range(characters)), encoding="utf-8")
     _, ids = encoded("many.txt")
     assert ids.dtype == dtype
     assert ids.tolist() == list(range(characters))
 
 
-def test_a_text_is_decoded_twice_and_never_again(readings):
+def test_a_text_is_decoded_twice_and_then_never_again(readings):
     first, ids = encoded("verse.txt")
     assert len(readings) == 2
     Path("verse.txt").rename("moved.txt")
@@ -91,7 +88,7 @@ def test_a_text_is_decoded_twice_and_never_again(readings):
     assert (first, ids.tolist()) == (again, ids_again.tolist())
 
 
-def test_content_decides_not_the_time_of_the_file():
+def test_the_content_of_a_file_decides_not_its_time():
     encoded("verse.txt")
     was = Path("verse.txt").stat()
     Path("verse.txt").write_text((VERSE * 20).replace("three", "seven"), encoding="utf-8")
@@ -100,7 +97,7 @@ def test_content_decides_not_the_time_of_the_file():
     assert "v" in facts.alphabet
 
 
-def test_each_alphabet_has_ids_of_its_own():
+def test_each_alphabet_has_its_own_ids():
     text = load_corpus("verse.txt")
     facts = text_facts(text)
     alphabets = (facts.alphabet, facts.alphabet[::-1])
@@ -119,7 +116,7 @@ def test_each_alphabet_has_ids_of_its_own():
         (".crc32", b"0"),
     ],
 )
-def test_a_damaged_cache_is_made_anew(suffix, damage):
+def test_a_damaged_cache_is_written_again(suffix, damage):
     right, ids = encoded("verse.txt")
     in_cache()[suffix].write_bytes(damage)
     again, ids_again = encoded("verse.txt")
@@ -127,20 +124,20 @@ def test_a_damaged_cache_is_made_anew(suffix, damage):
 
 
 @pytest.mark.parametrize("suffix", [".json", ".uint8"])
-def test_damage_that_keeps_the_length_is_noticed_and_is_one_line(run, suffix):
+def test_damage_that_keeps_the_length_is_noticed_and_reported(run, suffix):
     assert run(*TINY).code == 0
-    whole = in_cache()[suffix].read_bytes()
-    places = [whole.index(b'"characters": 1') + 14] if suffix == ".json" else [0, len(whole) // 2, len(whole) - 1]
+    content = in_cache()[suffix].read_bytes()
+    places = [content.index(b'"characters": 1') + 14] if suffix == ".json" else [0, len(content) // 2, len(content) - 1]
     for place in places:
         gc.collect()  # Windows overwrites nothing that is mapped
-        in_cache()[suffix].write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        said = run("validate").err
-        assert said.count("cache: ") == said.count(f"{suffix} is damaged and will be rebuilt") == 1
-        assert in_cache()[suffix].read_bytes() == whole
+        in_cache()[suffix].write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        messages = run("validate").err
+        assert messages.count("cache: ") == messages.count(f"{suffix} is damaged and will be rebuilt") == 1
+        assert in_cache()[suffix].read_bytes() == content
     assert "cache: " not in run("validate").err
 
 
-def test_files_of_the_old_format_are_not_looked_at():
+def test_files_of_the_old_format_are_ignored():
     right, ids = encoded("verse.txt")
     directory, alphabet = cache_directory() / "texts", hashlib.sha256(right.alphabet.encode()).hexdigest()
     shutil.rmtree(directory)
@@ -152,7 +149,7 @@ def test_files_of_the_old_format_are_not_looked_at():
     assert (right, ids.tolist()) == (again, ids_again.tolist())
 
 
-def test_what_a_crash_left_half_written_is_in_nobodys_way():
+def test_a_file_that_a_crash_left_half_written_is_ignored():
     _, ids = encoded("verse.txt")
     half = in_cache()[".uint8"]
     half.rename(f"{half}.part")
@@ -160,7 +157,7 @@ def test_what_a_crash_left_half_written_is_in_nobodys_way():
     assert set(in_cache()) == {".crc32", ".json", ".uint8"}
 
 
-def test_of_those_who_start_at_once_one_encodes(readings):
+def test_of_several_that_start_at_once_one_encodes(readings):
     found = []
     threads = [threading.Thread(target=lambda: found.append(encoded("verse.txt"))) for _ in range(8)]
     for thread in threads:
@@ -172,15 +169,15 @@ def test_of_those_who_start_at_once_one_encodes(readings):
 
 
 @pytest.mark.parametrize("cache", [pytest.param("/proc/nowhere", marks=posix), "verse.txt"])
-def test_a_cache_that_cannot_be_written_is_one_line(run, monkeypatch, cache):
+def test_a_cache_that_cannot_be_written_is_refused(run, monkeypatch, cache):
     place = Path(cache).absolute()
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
-    said = re.escape(f"the cache ({place.as_posix()}/chargpt_lightning/texts) must be a writable directory")
-    assert re.fullmatch(rf"{said}, but: \w.+; set XDG_CACHE_HOME to use another one", refused(run, *TINY))
+    refusal = re.escape(f"the cache ({place.as_posix()}/chargpt_lightning/texts) must be a writable directory")
+    assert re.fullmatch(rf"{refusal}, but: \w.+; set XDG_CACHE_HOME to use another one", refused(run, *TINY))
 
 
 @posix
-def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_text(run):
+def test_a_full_disk_is_refused_and_leaves_no_partial_ids(run):
     Path("verse.txt").write_text(VERSE * 2000, encoding="utf-8")
     with full_disk():
         message = refused(run, *TINY)
@@ -189,7 +186,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_text(run):
     assert set(in_cache()) == {".json"}
 
 
-def test_a_foreign_character_is_named_with_its_place_in_the_text_and_leaves_no_ids(monkeypatch):
+def test_an_unknown_character_is_named_with_its_position_and_leaves_no_ids(monkeypatch):
     monkeypatch.setattr(text_files, "CHUNK_BYTES", 10)
     Path("verse.txt").write_text(VERSE + "ü" + VERSE, encoding="utf-8")
     text = load_corpus("verse.txt")
@@ -203,7 +200,7 @@ def test_a_foreign_character_is_named_with_its_place_in_the_text_and_leaves_no_i
 
 
 def lay_out(form: str, text: str) -> str | list[str]:
-    """Writes a text; gives what names it."""
+    """Writes a text; returns the value of data.text for it."""
     if form == "folder":
         shutil.rmtree("nano", ignore_errors=True)
         return str(prepare("nano", text, alphabet="".join(sorted({*VERSE, "Z"}))))
@@ -214,7 +211,7 @@ def lay_out(form: str, text: str) -> str | list[str]:
 
 
 def changing(text: corpus.Corpus, reading: int, edit: Callable[[], object]) -> corpus.Corpus:
-    """The text, which is edited just before its characters are read for that time, counted from 0."""
+    """The text, edited just before its characters are read for the `reading`-th time, counted from 0."""
     readings = []
 
     def chunks(*seen):
@@ -230,7 +227,7 @@ def changing(text: corpus.Corpus, reading: int, edit: Callable[[], object]) -> c
 @pytest.mark.parametrize("reading", [0, 1], ids=["facts", "ids"])
 @pytest.mark.parametrize("form", ["file", "files", "folder"])
 @pytest.mark.parametrize("new", ["eerht", "ZZZZZ", "thr"], ids=["same characters", "another", "shorter"])
-def test_a_text_that_changes_while_it_is_read_is_refused_and_leaves_nothing_wrong(form, reading, new):
+def test_a_text_that_changes_while_it_is_read_is_refused_and_not_cached(form, reading, new):
     before, after = VERSE * 20, VERSE * 19 + VERSE.replace("three", new)
     source = lay_out(form, before)
     text = changing(load_corpus(source), reading, lambda: lay_out(form, after))
@@ -244,7 +241,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused_and_leaves_nothing_wron
 
 
 def test_a_change_in_the_middle_of_a_reading_is_refused(monkeypatch):
-    """Half of the bytes are read before it, half after, in the first pass of all."""
+    """In the first pass of all, half of the bytes are read before the change and half after it."""
     monkeypatch.setattr(text_files, "CHUNK_BYTES", 100)
     before, after = VERSE * 20, VERSE.replace("three", "eerht") * 20
     lay_out("file", before)
@@ -276,46 +273,3 @@ def test_sampling_needs_no_cache(run, tiny_run):
     shutil.rmtree(cache_directory())
     assert run("predict").code == 0
     assert not cache_directory().exists()
-
-
-def test_a_text_that_is_refused_leaves_nothing_where_it_lies(run):
-    Path("verse.txt").write_bytes(b"a" * 1000 + b"\xff")
-    refused(run, *TINY)
-
-
-PEAK = r"""
-import re, sys
-from itertools import islice
-from pathlib import Path
-from chargpt_lightning import CharDataModule
-data = CharDataModule(sys.argv[1])
-for loader in (data.train_dataloader(), *data.val_dataloader()):
-    for _ in islice(loader, 2000):
-        pass
-print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
-"""
-
-
-def many_verses(form: str, repetitions: int) -> str:
-    """Writes a large text: a file, two files, or a folder of nanoGPT's; gives what names it."""
-    if form == "folder":
-        shutil.rmtree("large", ignore_errors=True)
-        for path in prepare("large", VERSE).glob("*.bin"):
-            path.write_bytes(path.read_bytes() * repetitions)
-        return "large"
-    files = 2 if form == "files" else 1
-    for number in range(files):
-        Path(f"{number}.large").write_text(VERSE * (repetitions // files), encoding="utf-8")
-    return "*.large"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["file", "files", "folder"])
-def test_memory_does_not_grow_with_the_text(form):
-    peaks_kib = []
-    for repetitions in (20_000, 1_000_000):  # 1 and 67 MB
-        command = [sys.executable, "-c", PEAK, many_verses(form, repetitions)]
-        peaks_kib.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
-    shuffled_kib = MAX_SHUFFLED * 8 // 1024
-    assert peaks_kib[1] - peaks_kib[0] < shuffled_kib + 8 * 1024, peaks_kib

@@ -1,43 +1,19 @@
-"""Files, the download with its cache, and what happens without a network."""
+"""What `--data.text` names: a file, several files, a folder of nanoGPT's, or one of the two texts of Shakespeare."""
 
-import hashlib
 import logging
 import os
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.books import WHOLE
+from support.command_line import VERSE
+from support.nanogpt_folder import prepare
 from support.platforms import posix
 
-from chargpt_lightning.data import shakespeare, text_files
-from chargpt_lightning.data.corpus import Corpus, load_corpus
+from chargpt_lightning.data import corpus, shakespeare
+from chargpt_lightning.data.cache import text_facts
+from chargpt_lightning.data.corpus import load_corpus
 from chargpt_lightning.utils.errors import ConfigError
-
-TEXT = "First Citizen:\nBefore we proceed\n" * 50
-
-
-@pytest.fixture
-def served(tmp_path, monkeypatch):
-    """A server on this machine in the place of the real one; gives the file that it serves."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "input.txt").write_text(TEXT, encoding="utf-8", newline="\n")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setattr(shakespeare, "URL", f"http://127.0.0.1:{server.server_port}/input.txt")
-    monkeypatch.setattr(shakespeare, "SHA256", hashlib.sha256(TEXT.encode()).hexdigest())
-    yield folder / "input.txt"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
@@ -45,53 +21,23 @@ def unreachable(monkeypatch):
     monkeypatch.setattr(shakespeare, "URL", "http://127.0.0.1:9/input.txt")
 
 
-def text(found: Corpus) -> str:
-    return "".join(found.chunks())
-
-
-def cached() -> list[Path]:
-    return [path for path in Path.home().rglob("*") if path.is_file()]
+def text(source: str | list[str]) -> str:
+    return "".join(load_corpus(source).chunks())
 
 
 def test_a_file_is_named_by_its_absolute_path():
     found = load_corpus("verse.txt")
     assert found.name == str(Path("verse.txt").absolute())
-    assert text(found) == Path("verse.txt").read_text(encoding="utf-8")
+    assert text("verse.txt") == Path("verse.txt").read_text(encoding="utf-8")
 
 
-def test_tiny_shakespeare_is_downloaded_once(served):
-    assert text(load_corpus("tinyshakespeare")) == TEXT
-    (kept,) = cached()
-    assert kept.read_text(encoding="utf-8") == TEXT
-    served.unlink()
-    assert text(load_corpus("tinyshakespeare")) == TEXT
-
-
-def test_a_wrong_download_is_refused_and_not_kept(served):
-    served.write_text("<html>404</html>", encoding="utf-8")
-    with pytest.raises(ConfigError, match="the file has another SHA-256"):
-        load_corpus("tinyshakespeare")
-    assert cached() == []
-
-
-def test_a_spoilt_cache_is_downloaded_again(served):
-    load_corpus("tinyshakespeare")
-    cached()[0].write_text("half a file", encoding="utf-8")
-    assert text(load_corpus("tinyshakespeare")) == TEXT
-
-
-def test_without_network_tiny_shakespeare_says_what_to_do(unreachable):
-    with pytest.raises(
-        ConfigError, match=r"ConnectionError; save the file as .*tinyshakespeare.txt.*--data.text plays"
-    ):
-        load_corpus("tinyshakespeare")
-
-
-def test_auto_takes_tiny_shakespeare_where_it_can(served):
+def test_auto_is_tiny_shakespeare_if_it_is_available(monkeypatch):
+    monkeypatch.setattr(corpus, "fetch_tinyshakespeare", lambda directory: Path("verse.txt"))
     assert load_corpus("auto").name == "tinyshakespeare"
+    assert text("auto") == VERSE * 20
 
 
-def test_auto_falls_back_to_the_plays_and_says_so(unreachable, caplog):
+def test_auto_falls_back_to_the_plays_with_a_warning(unreachable, caplog):
     with caplog.at_level(logging.WARNING, logger="chargpt_lightning"):
         assert load_corpus("auto").name == "plays"
     (record,) = caplog.records
@@ -99,20 +45,17 @@ def test_auto_falls_back_to_the_plays_and_says_so(unreachable, caplog):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "No such file or directory"), (b"", "must not be empty"), (b"abc\xff", "must be UTF-8, but byte 3 is not")],
+    ("content", "rule"), [(None, "be a readable file, but: No such file or directory"), (b"", "not be empty")]
 )
-def test_a_file_that_cannot_serve_is_refused(content, message):
-    path = Path("mine.txt")
+def test_a_missing_or_empty_file_is_refused(content, rule):
     if content is not None:
-        path.write_bytes(content)
+        Path("mine.txt").write_bytes(content)
     with pytest.raises(ConfigError) as error:
-        text(load_corpus("mine.txt"))
-    assert str(error.value).startswith("data.text (mine.txt) must")
-    assert message in str(error.value)
+        text("mine.txt")
+    assert str(error.value) == f"data.text (mine.txt) must {rule}"
 
 
-def test_a_directory_is_no_text():
+def test_a_directory_is_refused():
     with pytest.raises(
         ConfigError, match=r"data.text \(\.\) must be a file, or a character-level data folder from nanoGPT"
     ):
@@ -120,7 +63,7 @@ def test_a_directory_is_no_text():
 
 
 @posix
-def test_what_can_be_read_only_once_is_no_text():
+def test_a_pipe_is_refused():
     os.mkfifo("pipe")
     with pytest.raises(
         ConfigError, match=r"data.text \(pipe\) must be a regular file, because it is read more than once"
@@ -128,9 +71,67 @@ def test_what_can_be_read_only_once_is_no_text():
         load_corpus("pipe")
 
 
-@pytest.mark.parametrize("size", range(1, 8))
-def test_an_error_tells_the_byte_of_the_file_whatever_the_chunks_are(monkeypatch, size):
-    monkeypatch.setattr(text_files, "CHUNK_BYTES", size)
-    Path("mine.txt").write_bytes(b"\xef\xbb\xbfab\r\n\xe6\x97\xa5ab\xe6\x97ab")
-    with pytest.raises(ConfigError, match=r"data.text \(mine.txt\) must be UTF-8, but byte 12 is not"):
-        text(load_corpus("mine.txt"))
+def sources(source: str | list[str]) -> list[str]:
+    return [part.source for part in load_corpus(source).parts]
+
+
+def test_files_are_one_text_in_the_order_of_the_list(books):
+    assert text(["books/1.txt", "books/2.txt", "books/late/3.txt"]) == WHOLE
+    assert text(["books/2.txt", "books/1.txt", "books/2.txt"]) == WHOLE[500] + WHOLE[:501]
+
+
+def test_a_list_may_contain_patterns(books):
+    assert sources(["books/late/*.txt", "books/1.txt", "books/*.md"]) == [
+        "books/late/3.txt", "books/1.txt", "books/notes.md",
+    ]  # fmt: skip
+
+
+def test_a_list_of_one_source_is_that_source(books):
+    prepare("nano", VERSE)
+    for source in ("verse.txt", "books/*.txt", "nano", "plays"):
+        one, alone = load_corpus([source]), load_corpus(source)
+        assert (one.name, one.label, one.alphabet) == (alone.name, alone.label, alone.alphabet)
+        assert list(one.raw_chunks()) == list(alone.raw_chunks())
+
+
+def test_files_of_the_same_bytes_with_other_borders_are_different_texts():
+    """A carriage return or a byte order mark at the border of two files is not what it is within one."""
+    contents = {"a": b"x\r", "b": b"\ny", "c": b"x\r\ny", "empty": b"", "cut": b"x"}
+    for name, content in contents.items():
+        Path(name).write_bytes(content)
+    lists = [["a", "b"], ["c"], ["c", "empty"], ["empty", "c"], ["empty", "a", "b"], ["a", "empty", "b"]]
+    assert len({b"".join(load_corpus(one).raw_chunks()) for one in lists}) == len(lists)
+    assert [text_facts(load_corpus(one)).characters for one in (*lists, *lists)] == [4, 3, 3, 3, 4, 4] * 2
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            ["verse.txt", "plays"],
+            "data.text (plays) must be given alone, because only files can be combined into one text",
+        ),
+        (["auto", "verse.txt"], "data.text (auto) must be given alone, "),
+        (["verse.txt", "tinyshakespeare"], "data.text (tinyshakespeare) must be given alone, "),
+        (["nano", "verse.txt"], "data.text (nano) must be given alone, "),
+        ([], "data.text ([]) must name at least one file"),
+        ("*.no", "data.text (*.no) must be a file, or a pattern that matches at least one file"),
+        (["verse.txt", "nan?"], "data.text (nan?) must be a file, or a pattern that matches at least one file"),
+        ("a\0/*.txt", "data.text (a\0/*.txt) must be a file, or a pattern that matches at least one file"),
+        (["verse.txt", "none.txt"], "data.text (none.txt) must be a readable file, but: No such file"),
+        (["verse.txt", "latin.txt"], "data.text (latin.txt) must be UTF-8, but byte 3 is not"),
+        (["verse.txt", "/dev/null"], "data.text (/dev/null) must be a regular file, because it is read more than once"),
+        (["empty", "empty"], "data.text (empty and 1 more) must not be empty"),
+        (
+            ["/caf\udce9.txt", "verse.txt"],
+            "data.text (/caf\udce9.txt) must be a UTF-8 path, because checkpoints store it",
+        ),
+    ],
+)
+def test_the_source_that_cannot_be_read_is_named(source, message):
+    prepare("nano", VERSE)
+    Path("empty").touch()
+    Path("latin.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(ConfigError) as error:
+        text(source)
+    assert str(error.value).startswith(message)

@@ -1,4 +1,4 @@
-"""nanoGPT's data folder: its meta.pkl is read without danger, and its ids are the text that they were made of."""
+"""nanoGPT's data folder: its meta.pkl is read without running code, and its ids are decoded to the original text."""
 
 import hashlib
 import pickle
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.command_line import TINY, VERSE, exact_rows, refused
+from support.command_line import TINY, VERSE, refused
 from support.nanogpt_folder import meta, prepare
 
 from chargpt_lightning import CharDataModule, CharVocab
@@ -73,14 +73,14 @@ def test_the_largest_alphabet_that_has_ids_is_read(protocol):
     assert read_alphabet(META) == alphabet
 
 
-def test_what_nanogpt_does_without_need_not_be_there():
+def test_itos_alone_is_enough():
     META.write_bytes(pickle.dumps({"itos": {1: "a", 0: "b"}, "names": ["x", 1.5, None, True, 2**40]}))
     assert read_alphabet(META) == "ba"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
-def test_no_code_is_run(monkeypatch, protocol, payload):
+def test_code_in_a_pickle_is_not_run(monkeypatch, protocol, payload):
     for bad in (payload, meta("ab") | {"more": payload}, {"itos": {0: payload}}):
         content = pickle.dumps(bad, protocol)
         assert refusal(content) == "contain only dicts, lists, strings and numbers, and no code"
@@ -100,7 +100,7 @@ def test_no_code_is_run(monkeypatch, protocol, payload):
         b"\x80\x02\x82\x01.",  # one that is registered
     ],
 )
-def test_what_is_no_plain_value_is_refused(content):
+def test_values_that_are_not_plain_are_refused(content):
     assert refusal(content) == "contain only dicts, lists, strings and numbers, and no code"
 
 
@@ -111,25 +111,25 @@ def test_what_is_no_plain_value_is_refused(content):
         b"}p4294967295\n.",
         b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x3f.",  # a bytearray of four exabytes
         b"\x80\x02})" + b"2\x86" * 100 + b"Ns.",  # a key that takes 2**100 steps to hash
-        b"\x80\x02})" + b"\x85" * 10**6 + b"Ns.",  # one that takes all of the stack
+        b"\x80\x02})" + b"\x85" * 10**6 + b"Ns.",  # one that needs more than the stack
         b"(" * 10**6 + b".",
         b"\x80\x02" + b"]" * 10**6 + b"a" * (10**6 - 1) + b".",
         b"I" + b"9" * 10**6 + b"\n.",
     ],
 )
-def test_neither_memory_nor_time_nor_the_stack_is_used_up(bomb):
+def test_pickles_that_would_exhaust_memory_time_or_the_stack_are_refused(bomb):
     refusal(bomb)
 
 
 @IN_ONE_PLACE
 @given(st.binary())
-def test_whatever_the_bytes_are_there_is_one_line(content):
+def test_random_bytes_are_refused_in_one_line(content):
     refusal(content)
 
 
 @IN_ONE_PLACE
 @given(data=st.data(), protocol=st.sampled_from(PROTOCOLS), alphabet=st.sampled_from(["ab", "\n !aé不\U0001f642"]))
-def test_whatever_is_changed_in_a_pickle_there_is_one_line_or_an_alphabet(data, protocol, alphabet):
+def test_a_changed_pickle_is_refused_or_has_an_alphabet(data, protocol, alphabet):
     content = bytearray(pickle.dumps(meta(alphabet), protocol))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content)))
@@ -163,17 +163,17 @@ def test_whatever_is_changed_in_a_pickle_there_is_one_line_or_an_alphabet(data, 
         (meta("ab") | {"vocab_size": 3}, "have vocab_size 2, because itos has that many characters"),
     ],
 )
-def test_an_alphabet_that_is_none_is_refused(value, rule):
+def test_an_invalid_alphabet_is_refused(value, rule):
     assert refusal(pickle.dumps(value)) == rule
 
 
-def test_a_file_that_cannot_be_a_vocabulary_is_not_read_to_its_end(monkeypatch):
-    monkeypatch.setattr(nanogpt, "read_chunks", lambda path, label: repeat(bytes(2**18)))  # which has none
+def test_a_file_too_large_for_a_vocabulary_is_not_read_to_its_end(monkeypatch):
+    monkeypatch.setattr(nanogpt, "read_chunks", lambda path, name: repeat(bytes(2**18)))  # endless
     with pytest.raises(ConfigError, match=rf"must have at most {MAX_META_BYTES:,} bytes, because no vocabulary needs"):
         read_alphabet(META)
 
 
-def test_an_alphabet_that_is_not_there_is_refused():
+def test_a_missing_file_is_refused():
     with pytest.raises(ConfigError, match=r"alphabet \(meta.pkl\) must be a readable file, but: No such file"):
         read_alphabet(META)
 
@@ -188,7 +188,7 @@ def ids(data: CharDataModule) -> list[int]:
     data=st.data(),
     size=st.sampled_from([2, 4, 6]),
 )
-def test_a_folder_is_the_text_that_it_was_made_of(text, data, size):
+def test_a_folder_is_decoded_to_its_original_text(text, data, size):
     alphabet = "".join(data.draw(st.permutations(sorted(set(text) | {"x", "y"}))))
     border = data.draw(st.integers(1, len(text) - 1))
     shutil.rmtree("nano", ignore_errors=True)
@@ -216,7 +216,7 @@ def test_two_folders_share_their_ids_only_if_text_and_alphabet_are_the_same():
     assert text.facts.sha256 != nano.facts.sha256
 
 
-def test_a_file_and_a_folder_are_never_taken_for_each_other():
+def test_a_file_and_a_folder_never_share_a_cache_entry():
     """The bytes of one file are those of the folder's text, of another those of its ids."""
     text = "a\r\nb\r\n" * 20
     prepare("nano", text, alphabet="ab\r\n" + "".join(map(chr, range(0x4E00, 0x4F00))))
@@ -227,45 +227,11 @@ def test_a_file_and_a_folder_are_never_taken_for_each_other():
         assert sizes == [80, 120, 240]
 
 
-def test_an_alphabet_that_is_given_comes_before_the_folders():
+def test_a_given_alphabet_replaces_the_folders():
     prepare("nano", "abab" * 50)
     assert ids(CharDataModule("nano", alphabet="bca"))[:4] == [2, 0, 2, 0]
     with pytest.raises(ConfigError, match=r"data.text \('b' at position 1 of nano\) must use only the 1 characters"):
         _ = CharDataModule("nano", alphabet="a").ids
-
-
-def test_a_run_on_a_folder_is_the_run_on_its_text(run, tiny_run):
-    prepare("nano", VERSE * 20)
-    assert run(*TINY, "--data.text", "nano").code == 0
-    on_file, on_folder = tiny_run, Path("runs/version_1")
-    assert exact_rows(on_folder) == exact_rows(on_file)
-    figures = {
-        run("validate", "--ckpt_path", f"{directory}/checkpoints/best.ckpt", "--data.text", text).out
-        for directory in (on_file, on_folder)
-        for text in ("verse.txt", "nano", "auto")
-    }
-    assert len(figures) == 1
-
-
-def test_the_folder_says_the_border_and_the_order(run):
-    alphabet = "z" + "".join(sorted(set(VERSE), reverse=True))
-    prepare("nano", VERSE * 20, alphabet, border=340)
-    result = run(*TINY, "--data.text", "nano")
-    assert "/nano, 1,340 characters, 22 different, SHA-256 " in result.err
-    validated = run("validate")
-    assert validated.out.splitlines()[-1] == "characters: 992"  # of 1000, in windows of 8 and one to foresee
-    assert "changed" not in validated.err
-    assert run("predict", "--sample.prompt", "z", "--num_samples=1").out.startswith("z")
-
-
-@pytest.mark.parametrize("subcommand", ["fit", "validate"])
-def test_another_border_in_the_same_text_is_said(run, tiny_run, subcommand):
-    prepare("nano", VERSE * 20, border=340)
-    more = ["--trainer.max_steps", "6"] if subcommand == "fit" else []
-    last = str(tiny_run / "checkpoints/last.ckpt")
-    result = run(subcommand, "--ckpt_path", last, "--data.text", "nano", *more)
-    assert result.code == 0
-    assert "changed: the training split is 340 characters, was 1206\n" in result.err
 
 
 IDS = "data.text (nano/{}.bin) must contain one or more ids of two bytes each, but has {} bytes"
@@ -300,14 +266,14 @@ FOLDERS = "data.text (nano) must be a file, or a character-level data folder fro
         ("val.bin", b"\1\0" * 8, SHORT.format("val")),
     ],
 )
-def test_a_folder_that_cannot_serve_is_refused(run, monkeypatch, name, content, message):
+def test_a_damaged_folder_is_refused(run, monkeypatch, name, content, message):
     monkeypatch.setattr(text_files, "CHUNK_BYTES", 20)
     path = prepare("nano", VERSE * 20) / name
     path.unlink() if content is None else path.write_bytes(content)
     assert refused(run, *TINY, "--data.text", "nano").startswith(message)
 
 
-def test_a_folder_with_nothing_says_all_that_it_lacks(run):
+def test_an_empty_folder_is_refused_with_all_missing_files(run):
     Path("nano").mkdir()
     assert refused(run, *TINY, "--data.text", "nano") == FOLDERS + "train.bin and no val.bin and no meta.pkl"
 

@@ -1,4 +1,4 @@
-"""`fit` from a checkpoint older than its run's last.ckpt branches off: the run stays as it is."""
+"""`fit` from a checkpoint older than its run's last.ckpt continues in a new directory; the old run is unchanged."""
 
 import re
 import shutil
@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from jsonargparse import Namespace
 from support.command_line import TINY, assert_same_run, exact_rows, rows
 
-from chargpt_lightning.trainer.resume import Origin
 from chargpt_lightning.utils.run_dir import lock_directory
 
 OLD, NEW = Path("runs/version_0"), Path("runs/version_1")
@@ -33,7 +31,7 @@ def with_checkpoints(directory: str | None = None, **more: object) -> list[str]:
 
 @pytest.fixture
 def old(run) -> dict[Path, bytes]:
-    """A run of eight updates that also kept step 4; gives all its files."""
+    """A run of eight updates that also kept step 4; returns all its files."""
     assert run(*TINY, *with_checkpoints(), "--trainer.max_steps", "8").code == 0
     return files(OLD)
 
@@ -43,7 +41,7 @@ def files(directory: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize("place", ["checkpoints/4.ckpt", "../hpc_ckpt_1.ckpt"], ids=["kept", "SLURM's"])
-def test_a_branch_is_the_run_that_was_never_stopped_and_the_old_one_is_left_alone(run, old, place):
+def test_a_branch_equals_the_uninterrupted_run_and_the_old_run_is_unchanged(run, old, place):
     shutil.copy(OLD / "checkpoints/4.ckpt", OLD / place) if "hpc" in place else None
     result = run("fit", "--ckpt_path", str(OLD / place))
     assert result.code == 0
@@ -72,7 +70,7 @@ def test_a_branch_begins_with_the_rows_up_to_its_checkpoint(run, old, during):
     assert_same_run(OLD, NEW)
 
 
-def test_best_branches_too_and_stays_the_best(run):
+def test_a_branch_from_best_keeps_it_as_its_best(run):
     assert run(*TINY, "--trainer.max_steps", "4").code == 0
     assert run("fit", "--ckpt_path", "last", "--trainer.max_steps", "8", *RUIN).code == 0
     before, best = files(OLD), content(OLD / "checkpoints/best.ckpt")
@@ -84,7 +82,7 @@ def test_best_branches_too_and_stays_the_best(run):
     assert re.search(r"^best val loss .* at step 4: runs/version_1/checkpoints/best.ckpt$", result.err, re.MULTILINE)
 
 
-def test_where_best_is_later_the_branch_itself_is_the_best_to_begin_with(run, old):
+def test_if_best_is_later_the_branch_begins_with_its_checkpoint_as_best(run, old):
     assert content(OLD / "checkpoints/best.ckpt")["global_step"] == 8
     start = content(OLD / "checkpoints/4.ckpt")
     result = run("fit", "--ckpt_path", str(OLD / "checkpoints/4.ckpt"), *RUIN)
@@ -93,7 +91,7 @@ def test_where_best_is_later_the_branch_itself_is_the_best_to_begin_with(run, ol
     torch.testing.assert_close(content(NEW / "checkpoints/best.ckpt")["state_dict"], start["state_dict"])
 
 
-def test_a_damaged_best_of_the_old_run_is_said_and_left_alone(run, old):
+def test_a_damaged_best_of_the_old_run_is_reported_and_unchanged(run, old):
     (OLD / "checkpoints/best.ckpt").write_bytes(b"damage")
     before = files(OLD)
     result = run("fit", "--ckpt_path", str(OLD / "checkpoints/4.ckpt"))
@@ -124,8 +122,8 @@ def test_a_run_can_be_branched_while_another_process_trains_it(run, old):
 
 
 @pytest.mark.parametrize("then", ["a branch", "a branch that resumes", "a new run"])
-def test_no_other_run_deletes_what_a_users_callback_keeps(run, then):
-    """Of step 2 to 8 the last three are kept; whoever starts from step 4 has others, and here no room for all."""
+def test_no_other_run_deletes_checkpoints_that_a_users_callback_keeps(run, then):
+    """The last three of steps 2 to 8 are kept; a run from step 4 saves others, more than may be kept."""
     assert run(*TINY, *with_checkpoints("mine"), "--trainer.max_steps", "8").code == 0
     assert {path.name for path in Path("mine").iterdir()} == {"4.ckpt", "6.ckpt", "8.ckpt"}
     kept = files(Path("mine"))
@@ -139,14 +137,3 @@ def test_no_other_run_deletes_what_a_users_callback_keeps(run, then):
     if then == "a branch that resumes":
         assert run("fit", "--ckpt_path", "last", "--config", "keep.yaml", "--trainer.max_steps", "12").code == 0
     assert files(Path("mine")).items() >= kept.items()
-
-
-@pytest.mark.parametrize("name", ["id", "version", "run_id", "experiment_key"])
-def test_a_branch_has_no_name_that_a_logger_knows_the_old_run_by(name):
-    arguments = {name: "old", "project": "p"}
-    OLD.mkdir(parents=True)
-    before = {"trainer": {"logger": {"class_path": "Logger", "init_args": arguments}}}
-    (OLD / "config.yaml").write_text(yaml.safe_dump(before), encoding="utf-8")
-    logger = Namespace(class_path="Logger", init_args=Namespace(arguments))
-    Origin(OLD, None, None, OLD, last_step=8)._forget_ids(Namespace(logger=logger))
-    assert logger.init_args.as_dict() == {name: None, "project": "p"}

@@ -12,7 +12,7 @@ from support.command_line import TINY, files
 from chargpt_lightning import CharGPT
 from chargpt_lightning.cli.nanogpt_flags import RENAMED
 
-NANOGPTS = {ours: name for name, ours in RENAMED.items()}
+NANOGPTS = {setting: name for name, setting in RENAMED.items()}
 SIZES = ["model.n_layer", "model.n_head", "model.n_embd", "model.block_size", "data.batch_size", "data.eval_iters"]
 ONE_OR_MORE = [*SIZES, "model.lr_decay_iters", "trainer.accumulate_grad_batches"]
 COUNTS = ["model.warmup_iters", "data.num_workers"]
@@ -59,7 +59,7 @@ broken = st.one_of(
 
 
 def write(name: str, value: object, spelling: str) -> list[str]:
-    """The setting as a flag, ours or nanoGPT's, or in a file."""
+    """The arguments that give the setting: a flag of this package or of nanoGPT, or a file."""
     if spelling == "file":
         *group, last = name.split(".")
         content = yaml.safe_dump({group[0]: {last: value}} if group else {last: value})
@@ -88,7 +88,7 @@ def test_a_broken_configuration_is_refused_in_one_line(run, monkeypatch, setting
     ]
     result = run("fit", *kept, *write(*setting, spelling))
     assert result.code in (1, 2)
-    said = [line for line in result.err.splitlines() if not line.startswith(("text: ", "network: ", "run: "))]
-    assert len(said) == 1, result.err
-    assert said[0].startswith("error: ")
+    lines = [line for line in result.err.splitlines() if not line.startswith(("text: ", "network: ", "run: "))]
+    assert len(lines) == 1, result.err
+    assert lines[0].startswith("error: ")
     assert files() == before

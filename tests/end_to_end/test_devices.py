@@ -54,7 +54,7 @@ def losses(run_dir: str) -> list[float]:
 
 
 @pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
-def test_two_devices_train_on_the_batches_of_one_with_twice_the_batch_and_say_it_once(run, network):
+def test_two_devices_train_as_one_with_twice_the_batch_and_print_each_line_once(run, network):
     one = run(*FIFTY, *network, "--data.batch_size", "4")
     two = command(*FIFTY, *network, *DDP)
     assert two.returncode == 0, two.stderr
@@ -92,8 +92,8 @@ def test_a_signal_to_any_device_stops_all_and_the_resumed_run_is_the_same(start,
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [MODULE, TORCHRUN], ids=["python -m", "torchrun"])
 @pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
-def test_two_devices_branch_together_and_agree_on_what_is_best(start, two):
-    """The branch is the run that was never stopped; ruined then, it keeps its best although it is told of no best."""
+def test_two_devices_branch_together_and_agree_on_the_best(start, two):
+    """The branch equals the uninterrupted run; resumed without a best in its checkpoint, it keeps its best.ckpt."""
     old, new = Path("runs/version_0"), Path("runs/version_1")
     assert command(*TINY, *two, "--trainer.max_steps", "2", start=start).returncode == 0
     shutil.copy(old / "checkpoints/last.ckpt", old / "checkpoints/older.ckpt")
@@ -118,7 +118,7 @@ def test_two_devices_branch_together_and_agree_on_what_is_best(start, two):
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [[], FAST], ids=["gpt2", "fast"])
 @pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
-def test_one_device_goes_on_where_two_stopped(run, two, network):
+def test_one_device_resumes_a_run_of_two(run, two, network):
     assert run(*FIFTY, *network, "--data.batch_size", "4").code == 0
     assert command(*FIFTY, *network, *two, *stop(22, signal.SIGINT, 0)).returncode == 130
     assert run("fit", "--ckpt_path", "last", *ONE, *stop(22, signal.SIGINT, 0)).code == 0
@@ -154,7 +154,7 @@ def test_every_window_is_evaluated_once(run, tiny_run, two):
 @pytest.mark.slow
 @pytest.mark.parametrize("two", [DDP, FSDP2], ids=["DDP", "FSDP2"])
 def test_a_split_may_have_fewer_windows_than_there_are_devices(run, two):
-    """One window of the train split to evaluate on: the second device has none, and still takes part."""
+    """One window of the train split to evaluate on: the second device has none, and still has to take part."""
     prepare("folder", VERSE, border=12)
     short = [*TINY, "--data.text", "folder"]
     assert run(*short, "--data.batch_size", "4").code == 0
@@ -175,7 +175,7 @@ def test_the_loss_of_an_update_is_the_mean_over_its_micro_batches_on_all_devices
 
 
 @pytest.mark.slow
-def test_what_asks_one_device_to_stop_stops_all():
+def test_a_callback_that_stops_one_device_stops_all():
     asked = ["--trainer.callbacks", "support.callbacks.ShouldStopAt"]
     at = ["--trainer.callbacks.step", "3", "--trainer.callbacks.rank", "1"]
     stopped = command(*TINY, *DDP, *asked, *at)
@@ -192,7 +192,7 @@ def test_broken_weights_end_all_devices(two):
 
 
 @pytest.mark.slow
-def test_if_the_first_device_cannot_save_all_end():
+def test_if_the_first_device_cannot_save_all_devices_end():
     failed = command("-c", f"ulimit -f 8; {shlex.join([*MODULE, *TINY, *DDP])}", start=["bash"])
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("error: [Errno 27] File too large: ")
@@ -201,11 +201,11 @@ def test_if_the_first_device_cannot_save_all_end():
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [DDP, FSDP2], ids=["ddp", "fsdp2"])
 @pytest.mark.parametrize("format", ["nanogpt", "hf"])
-def test_two_devices_begin_with_the_checkpoint_of_another_program_as_one_does(run, format, devices):
+def test_two_devices_start_from_another_programs_checkpoint_as_one_does(run, format, devices):
     assert run(*TINY).code == 0
-    assert run("export", "--format", format, "--out", "theirs").code == 0
-    theirs = "theirs/ckpt.pt" if format == "nanogpt" else "theirs"
-    fit = [*FIFTY, "--trainer.max_steps", "9", "--ckpt_path", theirs]
+    assert run("export", "--format", format, "--out", "exported").code == 0
+    checkpoint = "exported/ckpt.pt" if format == "nanogpt" else "exported"
+    fit = [*FIFTY, "--trainer.max_steps", "9", "--ckpt_path", checkpoint]
     one = run(*fit, "--data.batch_size", "4")
     two = command(*fit, *devices, "--gradient_accumulation_steps=2")
     assert (one.code, two.returncode) == (0, 0), one.err + two.stderr

@@ -1,4 +1,4 @@
-"""The figures of a run and of `validate`, against float64: in every precision, at every length, of every update."""
+"""The figures of a run and of `validate` against float64: in every precision, for large counts, for each update."""
 
 import copy
 import math
@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from support.bare_trainer import fit, tiny
 from support.command_line import TINY, rows
 from support.nanogpt_folder import prepare
+from support.precisions import PRODUCT_DTYPES
 from torch.nn import functional as F
 
 from chargpt_lightning import CharGPT
 from chargpt_lightning.models.loss import MeanLoss
 
-PRECISIONS = ["32-true", "64-true", "bf16-mixed", "bf16-true", "16-true"]
 VALIDATE = ["validate", "--trainer.accelerator", "cpu"]
 
 
@@ -49,7 +48,7 @@ def seen(monkeypatch):
 
 @pytest.fixture
 def clear_losses(monkeypatch):
-    """Networks whose losses differ from batch to batch, as those of new ones hardly do."""
+    """Networks whose losses differ from batch to batch; those of new networks hardly do."""
     setup = CharGPT.setup
 
     def setup_and_spread(module, stage):
@@ -81,13 +80,13 @@ def loss_of(batches) -> float:
     return F.cross_entropy(logits, torch.cat([targets.flatten() for _, targets in batches])).item()
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_every_figure_of_a_run_is_true_in_every_precision(run, seen, norms, clear_losses, precision):
+@pytest.mark.parametrize("precision", PRODUCT_DTYPES)
+def test_every_figure_of_a_run_is_exact_in_every_precision(run, seen, norms, clear_losses, precision):
     result = run(*TINY, "--data.eval_iters", "8", "--trainer.max_steps", "1", "--trainer.precision", precision)
     assert result.code == 0
     start, update, end = rows(Path("runs/version_0"))
-    said = re.findall(r"train loss (\d+\.\d{4}), val loss (\d+\.\d{4})$", result.err, re.MULTILINE)
-    for place, row, (train, val) in zip((slice(0, 8), slice(8, 16)), (start, end), said, strict=True):
+    printed = re.findall(r"train loss (\d+\.\d{4}), val loss (\d+\.\d{4})$", result.err, re.MULTILINE)
+    for place, row, (train, val) in zip((slice(0, 8), slice(8, 16)), (start, end), printed, strict=True):
         expected = {split: loss_of(seen[split][place]) for split in ("val", "train_eval")}
         assert float(row["val/loss"]) == pytest.approx(expected["val"], rel=1e-6)
         assert float(row["train_eval/loss"]) == pytest.approx(expected["train_eval"], rel=1e-6)
@@ -104,8 +103,8 @@ def test_every_figure_of_a_run_is_true_in_every_precision(run, seen, norms, clea
     assert best == float(end["val/loss"])
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_validate_is_true_in_every_precision(run, seen, clear_losses, precision):
+@pytest.mark.parametrize("precision", PRODUCT_DTYPES)
+def test_validate_is_exact_in_every_precision(run, seen, clear_losses, precision):
     assert run(*TINY, "--trainer.precision", precision).code == 0
     seen["val"].clear()
     figures = yaml.safe_load(run(*VALIDATE, "--trainer.precision", precision).out)
@@ -115,8 +114,8 @@ def test_validate_is_true_in_every_precision(run, seen, clear_losses, precision)
     assert figures["bits_per_character"] == pytest.approx(expected / math.log(2), abs=1e-6)
 
 
-def test_early_stopping_sees_what_bf16_would_round_away(run, monkeypatch):
-    """Of losses that fall by a thousandth at each evaluation, bf16 makes the same number six times in a row."""
+def test_early_stopping_sees_differences_that_bf16_rounds_away(run, monkeypatch):
+    """Losses that fall by a thousandth at each evaluation are the same number six times in a row in bf16."""
     losses = iter(3 - 0.001 * torch.arange(10, dtype=torch.float64))
     monkeypatch.setattr(MeanLoss, "compute", lambda self: (next(losses), torch.tensor(8)))
     settings = ["--trainer.precision", "bf16-true", "--trainer.val_check_interval", "1"]
@@ -126,34 +125,8 @@ def test_early_stopping_sees_what_bf16_would_round_away(run, monkeypatch):
     assert evaluated == [(str(step), pytest.approx(3 - 0.002 * step, rel=1e-12)) for step in range(5)]
 
 
-def test_a_sum_of_any_length_loses_nothing():
-    """Of 67 million nats the neighbors in float32 are 8 apart: it would not see one of the thousand nats after them."""
-    mean_loss = MeanLoss()
-    mean_loss.begin(torch.device("cpu"))
-    mean_loss.update(torch.tensor(4.0).expand(2**24))
-    for _ in range(1001):
-        mean_loss.update(torch.tensor([1.0]))
-    loss, characters = mean_loss.compute()
-    assert characters == 2**24 + 1001
-    assert loss.item() == (2**26 + 1001) / (2**24 + 1001)
-
-
-def test_not_a_number_stays_one():
-    mean_loss = MeanLoss()
-    mean_loss.begin(torch.device("cpu"))
-    mean_loss.update(torch.tensor([1.0, math.nan]))
-    mean_loss.update(torch.tensor([1.0]))
-    assert math.isnan(mean_loss.compute()[0])
-
-
-def test_a_macs_gpu_has_the_cpu_sum_in_float64():
-    mean_loss = MeanLoss()
-    mean_loss.begin(torch.device("mps"))
-    assert mean_loss.total.device.type == "cpu"
-
-
-def test_validate_counts_beyond_what_float32_counts(run, monkeypatch):
-    side = 4097  # its square is odd and above 2**24, where float32 knows even numbers only
+def test_the_number_of_characters_is_exact_beyond_float32(run, monkeypatch):
+    side = 4097  # its square is odd and above 2**24, where float32 has even numbers only
     text = ("ab" * (side * side))[: side * side + 1]
     prepare("folder", "ab" * side + text, border=2 * side)
     settings = ["--data.text", "folder", "--model.block_size", str(side), "--data.eval_iters", "1"]
@@ -168,7 +141,7 @@ def test_validate_counts_beyond_what_float32_counts(run, monkeypatch):
     }
 
 
-def test_evaluations_know_their_step_beyond_what_float32_counts(run, monkeypatch):
+def test_the_step_of_an_evaluation_is_exact_beyond_float32(run, monkeypatch):
     start = 2**24 + 1
     monkeypatch.setattr(CharGPT, "global_step", property(lambda module: start + module.trainer.global_step))
     assert run(*TINY).code == 0
@@ -200,7 +173,7 @@ def updates(monkeypatch):
     ],
     ids=["whole updates", "one batch left over"],
 )
-def test_the_loss_of_an_accumulated_update_is_that_of_its_micro_batches_as_one(run, monkeypatch, updates, batches):
+def test_the_loss_of_an_accumulated_update_is_the_mean_over_its_micro_batches(run, monkeypatch, updates, batches):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # its thread would outlive the test
     result = run(*TINY, "--trainer.accumulate_grad_batches", "3", "--model.learning_rate", "0.1", *batches)
@@ -217,7 +190,7 @@ def test_the_loss_of_an_accumulated_update_is_that_of_its_micro_batches_as_one(r
         assert shown == [f"{logged[-1]:.3f}"]
 
 
-def test_an_update_that_was_broken_off_leaves_nothing_to_the_next_runs_loss(monkeypatch, updates):
+def test_an_interrupted_update_does_not_count_in_the_next_runs_loss(monkeypatch, updates):
     module = tiny()
     step = CharGPT.training_step
 
@@ -237,11 +210,3 @@ def test_an_update_that_was_broken_off_leaves_nothing_to_the_next_runs_loss(monk
     ids, targets = (torch.cat(part) for part in zip(*micro_batches, strict=True))
     expected = F.cross_entropy(gpt(ids).flatten(0, 1), targets.flatten()).item()
     assert module.train_loss == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback with a model that overrides")
-def test_a_module_is_trained_twice_with_averages_of_its_own():
-    module, evaluated = tiny(), {"check_val_every_n_epoch": None, "val_check_interval": 2}
-    for _ in range(2):
-        losses = fit(module, callbacks=[EMAWeightAveraging(decay=0.5)], **evaluated).callback_metrics
-        assert math.isfinite(losses["val/loss"])

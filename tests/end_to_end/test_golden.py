@@ -1,4 +1,4 @@
-"""Thirty updates through Lightning against nanoGPT's own figures (nanogpt_golden.json says how they came about)."""
+"""Thirty updates through Lightning against nanoGPT's own figures (nanogpt_golden.json describes how they were made)."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Texts of any language, through the command line, on machines that speak none of them."""
+"""Texts, prompts and paths in any language, on machines whose locale cannot represent them."""
 
 import os
 import subprocess
@@ -67,8 +67,8 @@ def test_a_prompt_is_the_same_from_a_flag_and_from_a_file(run, language):
     assert from_flag.out == from_file.out
 
 
-def test_paths_and_prompts_go_through_config_and_checkpoint(run):
-    """An emoji is two of JSON's escapes, which YAML does not take for one character."""
+def test_paths_and_prompts_survive_config_and_checkpoint(run):
+    """JSON escapes an emoji as two surrogates, which YAML does not read as one character."""
     text, prompt = "吾輩は猫🐈‍⬛.txt", "猫👍🏽"
     Path(text).write_text(TEXTS["japanese"] + TEXTS["emoji"], encoding="utf-8")
     assert run(*TINY, "--data.text", text, "--sample.prompt", prompt).code == 0
@@ -79,7 +79,7 @@ def test_paths_and_prompts_go_through_config_and_checkpoint(run):
 
 
 @pytest.mark.slow
-def test_paths_and_prompts_go_through_config_and_checkpoint_in_the_c_locale():
+def test_paths_and_prompts_survive_config_and_checkpoint_in_the_c_locale():
     text, prompt = "吾輩.txt", "猫👍🏽"
     Path(text).write_text(TEXTS["japanese"] + TEXTS["emoji"], encoding="utf-8")
     code, _, err = piped(*TINY, "--data.text", text, "verse.txt", "--sample.prompt", prompt, LC_ALL="C")
@@ -94,7 +94,7 @@ def test_paths_and_prompts_go_through_config_and_checkpoint_in_the_c_locale():
 
 
 @pytest.mark.slow
-def test_where_pipes_are_not_utf8_lines_are_written_all_the_same():
+def test_messages_are_utf8_whatever_the_encoding_of_the_pipes():
     Path("吾輩.txt").write_text(TEXTS["japanese"], encoding="utf-8")
     code, _, err = piped(*TINY, "--data.text", "吾輩.txt", PYTHONIOENCODING="cp1252")
     assert code == 0, err
@@ -113,7 +113,7 @@ def test_where_pipes_are_not_utf8_lines_are_written_all_the_same():
         (["-c", "dog.yaml"], "file names and settings files must be in the locale's encoding (ANSI_X3.4-1968), but: "),
     ],
 )
-def test_a_name_that_the_locale_cannot_spell_is_one_line(args, message):
+def test_a_name_that_the_locale_cannot_represent_is_refused_in_one_line(args, message):
     Path("dog.yaml").write_text("sample:\n  prompt: 犬", encoding="utf-8")
     code, out, err = piped(*TINY, *args, **ASCII_ONLY)
     assert (code, out) == (1, "")
@@ -122,40 +122,21 @@ def test_a_name_that_the_locale_cannot_spell_is_one_line(args, message):
     assert not Path("runs").exists()
 
 
-def test_a_file_of_settings_that_is_no_utf8_is_one_line(run):
+def test_a_file_of_settings_that_is_not_utf8_is_refused_in_one_line(run):
     Path("my.yaml").write_bytes(b"sample:\n  prompt: caf\xe9")
     assert refused(run, "fit", "-c", "my.yaml").startswith(
         "file names and settings files must be in the locale's encoding (UTF-8), but: 'utf-8' codec can't decode byte"
     )
 
 
-def test_a_prompts_unknown_characters_are_refused_and_told_the_way_out(run, tiny_run):
-    message = refused(run, "predict", "--sample.prompt", "Wön")
-    assert message.startswith("prompt ('ö' at position 1) must use only the 21 characters of the vocabulary: ")
-    assert message.endswith("; `--sample.unknown skip` leaves unknown characters out")
-    Path("other.txt").write_text("0" * 1000, encoding="utf-8")
-    assert "sample.unknown" not in refused(run, "validate", "--data.text", "other.txt")
-
-
-def test_a_prompts_unknown_characters_are_skipped_aloud(run, tiny_run):
+def test_unknown_characters_of_a_prompt_are_skipped_with_a_message(run, tiny_run):
     skip = ["--sample.unknown", "skip", *FEW]
     plain = run("predict", "--sample.prompt", "When a", *FEW)
     skipped = run("predict", "--sample.prompt", "éWöheön🙂 a", *skip)
     assert skipped.out == plain.out
-    checkpoint, said = skipped.err.splitlines()
+    checkpoint, message = skipped.err.splitlines()
     assert checkpoint.startswith("checkpoint: ")
-    assert said == "prompt: skipped 'éö🙂' (4 in all): not in the vocabulary"
+    assert message == "prompt: skipped 'éö🙂' (4 in all): not in the vocabulary"
     assert "skipped" not in run("predict", "--sample.prompt", "When a", *skip).err
     Path("prompt.txt").write_text("éWhen a", encoding="utf-8")
     assert run("predict", "--sample.prompt", "FILE:prompt.txt", *skip).out == plain.out
-
-
-def test_a_prompt_of_nothing_but_unknown_characters_is_refused(run, tiny_run):
-    message = refused(run, "predict", "--sample.prompt", "éö" * 300, "--sample.unknown", "skip")
-    assert message.startswith("prompt ('éöéö")
-    assert ") must contain at least one character of the vocabulary: '\\n ,?IW" in message
-    assert len(message) < 300
-
-
-def test_what_becomes_of_unknown_characters_is_one_of_two(run, tiny_run):
-    assert 'key "sample.unknown"' in refused(run, "predict", "--sample.unknown", "drop")

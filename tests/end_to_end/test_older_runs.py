@@ -1,8 +1,8 @@
-"""A run that version 0.1 wrote, before the package had folders: it resumes, validates and samples as it did then.
+"""A run of version 0.1, from before the package had folders, resumes, validates and samples as it did then.
 
-`run_of_0_1` holds what `fit` left after four updates of a modern network with dropout, Muon and EMAWeightAveraging. The
-figures below are those of the same version's own `fit --ckpt_path last --trainer.max_steps 8`, `validate` and
-`predict`. They are compared within a float32's rounding, because CPUs add up in different orders.
+`run_of_0_1` contains the files of `fit` after four updates of a modern network with dropout, Muon and
+EMAWeightAveraging. The figures below are those of `fit --ckpt_path last --trainer.max_steps 8`, `validate` and
+`predict` in the same version, compared within a float32's rounding, because CPUs add up in different orders.
 """
 
 import shutil
@@ -58,7 +58,7 @@ def test_it_resumes_as_it_did_then(run, old_run):
     ],
     ids=["loggers", "windows"],
 )
-def test_its_config_may_name_what_was_in_another_module_then(run, old_run, settings):
+def test_its_config_may_name_classes_by_their_old_modules(run, old_run, settings):
     config = yaml.safe_load((old_run / "config.yaml").read_text(encoding="utf-8"))
     config["trainer"] |= {name: [value] for name, value in settings.items()}
     (old_run / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What must hold of any GPT, whichever its architecture."""
+"""Properties of every network: causality, dropout, and the shapes that it refuses."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ TINY = {"vocab_size": 11, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 
 
 @pytest.fixture(params=[GPT, ModernGPT])
 def build(request):
-    """Builds a network of the architecture, its weights far from where they start."""
+    """Builds a network of the architecture with weights far from their initial values."""
 
     def build(**changes):
         torch.manual_seed(0)
@@ -44,13 +44,13 @@ def test_every_past_token_changes_the_last_logits(build):
         assert not torch.allclose(network(ids)[:, -1], network(changed)[:, -1])
 
 
-def test_texts_of_a_batch_do_not_see_each_other(build):
+def test_texts_of_a_batch_do_not_affect_each_other(build):
     network, ids = build(), random_ids()
     torch.testing.assert_close(network(ids)[1:2], network(ids[1:2]), atol=1e-6, rtol=1e-6)
 
 
-def test_no_texts_give_no_logits(build):
-    assert build()(random_ids(batch=0)).shape == (0, 8, 11)  # as on a device that has no window left to evaluate
+def test_an_empty_batch_has_empty_logits(build):
+    assert build()(random_ids(batch=0)).shape == (0, 8, 11)  # on a device without a window to evaluate
 
 
 def test_dropout_acts_in_training_only(build):
@@ -85,7 +85,7 @@ def test_attention_dropout_is_in_the_attention(build):
         ({"dropout": float("nan")}, "dropout (nan) must be at least 0 and below 1"),
     ],
 )
-def test_a_network_that_cannot_be_is_refused(change, message):
+def test_an_impossible_network_is_refused(change, message):
     with pytest.raises(ConfigError) as error:
         GPTConfig(**TINY | change)
     assert str(error.value) == message
@@ -97,8 +97,8 @@ def test_a_text_longer_than_the_context_is_refused(build):
 
 
 @pytest.mark.parametrize("network", [GPT, ModernGPT])
-def test_operations_are_those_that_torch_counts(network):
-    """Of a network without attention to speak of; PyTorch counts the backward of the first product as well."""
+def test_operations_of_products_are_those_that_torch_counts(network):
+    """Without the attention; PyTorch counts the backward of the first product as well."""
     config = GPTConfig(vocab_size=65, block_size=32, n_layer=3, n_head=2, n_embd=64)
     gpt = network(config)
     ids = torch.zeros(2, 32, dtype=torch.long)

@@ -1,4 +1,4 @@
-"""The network against nanoGPT's figures and transformers' GPT-2."""
+"""GPT-2's network against nanoGPT's numbers and transformers' GPT-2."""
 
 import math
 
@@ -45,26 +45,26 @@ def test_parameters_have_nanogpts_names_and_the_head_is_tied():
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_against_transformers_gpt2(bias):
-    ours = gpt(bias=bias)
+    network = gpt(bias=bias)
     torch.manual_seed(2)
-    for parameter in ours.parameters():
+    for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    theirs = GPT2LMHeadModel(
+    reference = GPT2LMHeadModel(
         GPT2Config(
             vocab_size=11, n_positions=8, n_layer=2, n_head=2, n_embd=16, activation_function="gelu",
             resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
         )
     ).eval()  # fmt: skip
     convolutions = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # transformers keeps these transposed
-    weights = {k: v.t() if k.endswith(convolutions) else v for k, v in ours.state_dict().items()}
-    missing, unexpected = theirs.load_state_dict(weights, strict=False)
-    assert all(name.endswith("bias") for name in missing), "theirs starts at 0"
+    weights = {k: v.t() if k.endswith(convolutions) else v for k, v in network.state_dict().items()}
+    missing, unexpected = reference.load_state_dict(weights, strict=False)
+    assert all(name.endswith("bias") for name in missing), "biases of transformers start at 0"
     assert bool(missing) is not bias
     assert unexpected == []
-    torch.testing.assert_close(ours(random_ids()), theirs(random_ids()).logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(network(random_ids()), reference(random_ids()).logits, atol=1e-5, rtol=0)
 
 
-def test_loss_at_initialization_is_near_that_of_guessing():
+def test_the_initial_loss_is_near_that_of_guessing():
     torch.manual_seed(0)
     network = GPT(GPTConfig(**RECIPE)).eval()
     ids = torch.randint(65, (16, 65))
@@ -72,7 +72,7 @@ def test_loss_at_initialization_is_near_that_of_guessing():
     assert abs(loss.item() - math.log(65)) < 0.1  # logits of std 0.02 * sqrt(128) cost 0.026 on average
 
 
-def test_initial_spread_is_gpt2s():
+def test_initial_weights_have_gpt2s_spread():
     network = GPT(GPTConfig(**RECIPE, bias=True))
     std = {name: parameter.std().item() for name, parameter in network.named_parameters() if parameter.dim() == 2}
     for name, value in std.items():

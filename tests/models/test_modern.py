@@ -1,4 +1,4 @@
-"""The modern network: what its parts promise, and its cache against a network that sees a band of the whole text."""
+"""The modern network: its parts, and its cache against attention to a band of the text without a cache."""
 
 import math
 from decimal import Decimal, localcontext
@@ -26,7 +26,7 @@ def random_ids(batch: int, time: int) -> torch.Tensor:
     return torch.randint(11, (batch, time), generator=torch.Generator().manual_seed(1))
 
 
-def test_the_recipes_network_has_as_many_parameters_as_nanogpts_to_a_few_per_cent():
+def test_the_recipes_network_has_few_more_parameters_than_nanogpts():
     gpt = ModernGPT(GPTConfig(vocab_size=65, block_size=64, n_layer=4, n_head=4, n_embd=128))
     assert sum(parameter.numel() for parameter in gpt.parameters()) == 829_568
     assert set(dict(gpt.transformer.h[0].named_parameters())) == {
@@ -35,7 +35,7 @@ def test_the_recipes_network_has_as_many_parameters_as_nanogpts_to_a_few_per_cen
     }
 
 
-def test_loss_at_initialization_is_near_that_of_guessing():
+def test_the_initial_loss_is_near_that_of_guessing():
     torch.manual_seed(0)
     gpt = ModernGPT(GPTConfig(vocab_size=65, block_size=64, n_layer=4, n_head=4, n_embd=128)).eval()
     ids = torch.randint(65, (16, 65))
@@ -43,7 +43,7 @@ def test_loss_at_initialization_is_near_that_of_guessing():
     assert abs(loss.item() - math.log(65)) < 0.25  # logits of variance 1/3 cost 1/6 on average
 
 
-def test_products_of_rotated_vectors_know_distances_only():
+def test_products_of_rotated_vectors_depend_on_the_distance_only():
     q, k = torch.randn(2, 1, 1, 1, 16, generator=torch.Generator().manual_seed(0))
     cos_sin = modern.rope(torch.arange(40), head_size=16)
     product = torch.einsum(
@@ -90,7 +90,7 @@ def test_a_character_is_embedded_with_the_three_before_it():
 
 
 @torch.no_grad()
-def test_cached_logits_are_those_of_a_network_whose_attention_sees_a_band_of_the_whole_text(monkeypatch):
+def test_cached_logits_are_those_of_attention_to_a_band_of_the_text(monkeypatch):
     gpt, wide = network(block_size=8), network(block_size=40)
     ids = random_ids(3, 40)
     caches = gpt.new_caches()
@@ -110,7 +110,7 @@ def test_cached_logits_are_those_of_a_network_whose_attention_sees_a_band_of_the
 
 
 @torch.no_grad()
-def test_of_a_long_prompt_the_last_block_counts():
+def test_only_the_last_block_of_a_long_prompt_counts():
     gpt, ids = network(), random_ids(2, 20)
     torch.testing.assert_close(gpt.next_logits(ids, gpt.new_caches()), gpt(ids[:, -8:])[:, -1], atol=1e-5, rtol=1e-5)
 
@@ -136,7 +136,7 @@ def test_each_position_is_computed_once_also_beyond_block_size():
         ),
     ],
 )
-def test_what_the_architecture_cannot_be_is_refused(change, message):
+def test_settings_that_the_architecture_does_not_have_are_refused(change, message):
     with pytest.raises(ConfigError) as error:
         ModernGPT(GPTConfig(block_size=8, **SHAPE | change))
     assert str(error.value) == message

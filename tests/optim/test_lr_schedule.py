@@ -1,4 +1,4 @@
-"""The learning rate, worked out by hand."""
+"""The learning rate at each step, computed by hand."""
 
 import math
 
@@ -53,12 +53,12 @@ def test_warmup_constant_line_and_floor(step, expected):
     assert learning_rate_at(step, **curve) == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_cosine_can_be_put_off_too():
+def test_a_cosine_can_start_after_constant_steps():
     curve = CURVE | {"constant_iters": 4}
     assert learning_rate_at(8, **curve) == 1.0
     assert learning_rate_at(10, **curve) == pytest.approx(0.55, abs=1e-12)
 
 
-def test_what_stays_constant_beyond_the_decay_drops_to_the_floor():
+def test_a_constant_rate_longer_than_the_decay_drops_to_the_floor():
     assert learning_rate_at(11, **CURVE | {"constant_iters": 100}) == 1.0
     assert learning_rate_at(12, **CURVE | {"constant_iters": 100}) == 0.1

@@ -1,4 +1,4 @@
-"""Muon against an exact polar decomposition, against torch's own Muon, and against AdamW for all else."""
+"""Muon against an exact polar decomposition, against torch's own Muon, and against AdamW for the other weights."""
 
 from copy import deepcopy
 
@@ -21,7 +21,7 @@ def matrices(rows: int, columns: int, smallest: float, dtype=torch.float64) -> t
     return 7 * u * values @ v
 
 
-def test_the_polynomials_keep_their_promise_from_a_hundredth_to_one():
+def test_the_polynomials_map_values_from_a_hundredth_to_one_near_one():
     x = torch.logspace(-2, 0, 100_000, dtype=torch.float64)
     for (a, b, c), within in zip(POLYNOMIALS, (0.92, 0.71, 0.27), strict=True):
         x = a * x + b * x**3 + c * x**5
@@ -29,7 +29,7 @@ def test_the_polynomials_keep_their_promise_from_a_hundredth_to_one():
 
 
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
-def test_the_orthogonalized_is_within_the_promise_of_the_exact_polar_factor(rows, columns):
+def test_the_result_is_near_the_exact_polar_factor(rows, columns):
     given = matrices(rows, columns, smallest=0.1)  # above a hundredth of the norm
     u, _, v = torch.linalg.svd(given, full_matrices=False)
     result = orthogonalized(given)
@@ -40,7 +40,7 @@ def test_the_orthogonalized_is_within_the_promise_of_the_exact_polar_factor(rows
 
 
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
-def test_directions_stay_and_small_values_grow_by_no_more_than_said(rows, columns):
+def test_directions_stay_and_small_singular_values_grow_within_the_bound(rows, columns):
     given = matrices(rows, columns, smallest=1e-6)
     u, values, v = torch.linalg.svd(given, full_matrices=False)
     became = u.mT @ orthogonalized(given) @ v.mT
@@ -74,13 +74,13 @@ def problem(optimizer_of) -> dict[str, torch.Tensor]:
     return {name: weight.detach() for name, weight in weights.items()}
 
 
-def ours(weights, dtype=torch.float32) -> list[torch.optim.Optimizer]:
+def with_muon(weights, dtype=torch.float32) -> list[torch.optim.Optimizer]:
     of_muon = [weight for name, weight in weights.items() if "x" in name]
     rest = [{"params": [weights["embedding"]], **ADAMW}, {"params": [weights["norm"]], **ADAMW, "weight_decay": 0.0}]
     return [Muon([*rest, {"params": of_muon, **MUON}], fused=True, dtype=dtype)]
 
 
-def torchs(weights) -> list[torch.optim.Optimizer]:
+def with_torchs_muon(weights) -> list[torch.optim.Optimizer]:
     of_muon = [weight for name, weight in weights.items() if "x" in name]
     rest = [{"params": [weights["embedding"]], **ADAMW}, {"params": [weights["norm"]], **ADAMW, "weight_decay": 0.0}]
     return [torch.optim.Muon(of_muon, **MUON), torch.optim.AdamW(rest, fused=True)]
@@ -88,13 +88,13 @@ def torchs(weights) -> list[torch.optim.Optimizer]:
 
 def test_against_torchs_muon_and_adamw(monkeypatch):
     monkeypatch.setattr(muon, "POLYNOMIALS", ((3.4445, -4.7750, 2.0315),) * 5)  # torch's
-    expected = problem(torchs)
-    for name, weight in problem(lambda weights: ours(weights, torch.bfloat16)).items():
+    expected = problem(with_torchs_muon)
+    for name, weight in problem(lambda weights: with_muon(weights, torch.bfloat16)).items():
         tolerance = 0.0 if name in ("embedding", "norm") else 2e-3  # an update is 0.02 and rounded otherwise
         torch.testing.assert_close(weight, expected[name], atol=tolerance, rtol=0)
 
 
-def test_it_goes_on_from_its_state():
+def test_it_resumes_from_its_state():
     weights = [torch.nn.Parameter(torch.ones(4, 8)), torch.nn.Parameter(torch.ones(3))]
     copies = [torch.nn.Parameter(torch.ones(4, 8)), torch.nn.Parameter(torch.ones(3))]
 
@@ -134,7 +134,7 @@ def test_the_closure_sees_all_groups_and_its_loss_is_returned():
     assert all((weight != 1).all() for weight in weights)
 
 
-def test_a_matrix_without_gradient_is_left_alone():
+def test_a_matrix_without_gradient_is_not_updated():
     weight = torch.nn.Parameter(torch.ones(4, 8))
     Muon([{"params": [weight], **MUON}], True, torch.float32).step()
     assert (weight == 1).all()

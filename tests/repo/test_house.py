@@ -1,4 +1,4 @@
-"""The layout of the package: which folder may import which, and how large files and functions may be."""
+"""The layout of the package: which folder may import which, how large files may be, and that each has its tests."""
 
 import ast
 import re
@@ -137,8 +137,17 @@ def oversized(package: Path) -> list[str]:
     return found
 
 
-RULES = (circles, upward_imports, lightning_imports, meetings, relative_imports, oversized)
-BREACHES = [  # rule, file, what is added to it, what the rule says
+def untested(package: Path) -> list[str]:
+    """Modules without a test file at the same path below tests/; `__main__` is tested in tests/end_to_end."""
+    modules = [path.relative_to(package) for path in sorted(package.rglob("*.py")) if not path.stem.startswith("__")]
+    tests = {module: Path("tests", module.parent, f"test_{module.name}") for module in modules}
+    return [
+        f"{module.as_posix()} has no {test.as_posix()}" for module, test in tests.items() if not (ROOT / test).exists()
+    ]
+
+
+RULES = (circles, upward_imports, lightning_imports, meetings, relative_imports, oversized, untested)
+BREACHES = [  # rule, file, what is added to it, what it reports
     (circles, "models/attention.py", "from chargpt_lightning.models.base import GPTConfig", "models.attention is in a"),
     (circles, "utils/errors.py", "def f():\n    from chargpt_lightning.vocab import CharVocab", "utils is in a circle"),
     (upward_imports, "data/corpus.py", "import chargpt_lightning.cli.recipes", "data imports cli, which is not on a"),
@@ -160,20 +169,23 @@ BREACHES = [  # rule, file, what is added to it, what the rule says
     (oversized, "eighth.py", "", "17 entries at the top"),
     (oversized, "vocab.py", "\n" * 300, "vocab.py has "),
     (oversized, "vocab.py", "def f():\n" + "    pass\n" * 50, "vocab.py: f has 51 lines"),
+    (untested, "optim/adam.py", "", "optim/adam.py has no tests/optim/test_adam.py"),
+    (untested, "metrics.py", "", "metrics.py has no tests/test_metrics.py"),
 ]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_package_keeps_the_rule(rule):
-    assert rule(PACKAGE) == []
+    breaches = rule(PACKAGE)
+    assert not breaches, "\n".join(breaches)
 
 
-@pytest.mark.parametrize(("rule", "file", "added", "says"), BREACHES)
-def test_the_rule_finds_a_planted_breach(tmp_path, rule, file, added, says):
+@pytest.mark.parametrize(("rule", "file", "added", "report"), BREACHES)
+def test_the_rule_finds_a_planted_breach(tmp_path, rule, file, added, report):
     package = shutil.copytree(PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("__pycache__"))
     with (package / file).open("a", encoding="utf-8") as source:
         source.write(f"\n{added}\n")
-    assert any(breach.startswith(says) for breach in rule(package)), rule(package)
+    assert any(breach.startswith(report) for breach in rule(package)), rule(package)
 
 
 HOUSE = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")

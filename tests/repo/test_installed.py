@@ -1,4 +1,4 @@
-"""The wheel, installed where no clone is: what it holds, that it trains, that its types are seen."""
+"""The wheel, installed without a clone: its files, a run by the name of a recipe, and its types."""
 
 import os
 import re
@@ -72,8 +72,8 @@ def test_it_trains_by_a_recipes_name_in_an_empty_directory(site, tmp_path, monke
     run = Path("runs/shakespeare_char/version_0")
     assert (run / "checkpoints" / "best.ckpt").exists()
     assert str(site) not in (run / "config.yaml").read_text(encoding="utf-8")
-    said = python("-m", "chargpt_lightning", "--version")
-    assert re.fullmatch(r"chargpt_lightning \d+\.\d+\.\d+\n", said.stdout)
+    printed = python("-m", "chargpt_lightning", "--version")
+    assert re.fullmatch(r"chargpt_lightning \d+\.\d+\.\d+\n", printed.stdout)
 
 
 @pytest.fixture

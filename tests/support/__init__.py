@@ -1,4 +1,4 @@
-"""What tests of several folders need."""
+"""Helpers of tests in several folders."""
 
 from pathlib import Path
 

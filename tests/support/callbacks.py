@@ -1,4 +1,4 @@
-"""Callbacks for processes of their own: something happens on one of the devices, or to the weights."""
+"""Callbacks for tests that train in subprocesses: they stop one of the devices, or break the weights."""
 
 import math
 import signal
@@ -19,7 +19,7 @@ class StopAt(Callback):
 
 
 class ShouldStopAt(Callback):
-    """Asks to stop as Lightning has it, but on one device only."""
+    """Sets `trainer.should_stop`, but on one device only."""
 
     def __init__(self, step: int, rank: int):
         self.step, self.rank = step, rank
@@ -35,4 +35,6 @@ class BreakWeights(Callback):
     @torch.no_grad()
     def on_validation_end(self, trainer, pl_module):
         if not trainer.sanity_checking:
-            trainer.optimizers[0].param_groups[0]["params"][0].fill_(math.inf)  # the network may have a copy, unsharded
+            trainer.optimizers[0].param_groups[0]["params"][0].fill_(
+                math.inf
+            )  # the network's own may be unsharded copies

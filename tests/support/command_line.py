@@ -1,7 +1,8 @@
-"""The command line as a user has it, and what it leaves behind."""
+"""The command line as a user calls it, and the files of its runs."""
 
 import csv
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,12 +17,13 @@ TINY = [
     *("--trainer.max_steps", "5", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"),
     *("--trainer.precision", "32-true"),  # the same on every machine
 ]
+ONE_MORE = ["fit", "--ckpt_path", "last", "--trainer.max_steps", "6"]  # resumes TINY for one update
 FAST = ["--model.architecture", "modern", "--model.optimizer", "muon", "--model.lr_decay", "linear"]
 
 
 @dataclass
 class Result:
-    """What a command left behind; in messages `/` stands between the parts of a path, as everywhere but on Windows."""
+    """A command's exit code and output; the paths in its messages have slashes on Windows too."""
 
     code: int
     out: str
@@ -35,35 +37,39 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
 
 
 def exact_rows(run_dir: Path) -> list[dict[str, str]]:
-    """The rows of a run's metrics.csv, without what the clock says."""
+    """The rows of a run's metrics.csv without the timing columns."""
     return [{name: figure for name, figure in row.items() if name not in TIMING} for row in rows(run_dir)]
 
 
 def files() -> set[str]:
+    """All paths below the working directory."""
     return {str(path) for path in Path().rglob("*")}
 
 
 def refused(run, *args: str) -> str:
-    """Runs a command that must fail; gives its one line."""
+    """Runs a command that must fail with one line and leave all files as they are; returns the line."""
     before = files()
     result = run(*args)
-    assert result.code in (1, 2)
+    assert result.code in (1, 2), f"it was not refused: {result}"
     assert result.out == ""
-    said = [line for line in result.err.splitlines() if not line.startswith("checkpoint: ")]
-    assert len(said) == 1, result.err
-    assert said[0].startswith("error: ")
-    assert files() == before
-    return said[0].removeprefix("error: ")
+    lines = [line for line in result.err.splitlines() if not line.startswith("checkpoint: ")]
+    assert len(lines) == 1, result.err
+    assert lines[0].startswith("error: ")
+    assert files() == before, "it wrote or deleted files"
+    return lines[0].removeprefix("error: ")
 
 
 def states(run_dir: Path) -> dict[str, dict]:
+    """The contents of a run's two checkpoints."""
     return {name: torch.load(run_dir / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last")}
 
 
 def assert_same_run(one: Path, other: Path) -> None:
+    """Asserts that two runs have the same rows and the same checkpoints, bit for bit."""
     assert exact_rows(one) == exact_rows(other)
     for name, state in states(one).items():
-        theirs = states(other)[name]
-        assert state["global_step"] == theirs["global_step"]
+        expected = states(other)[name]
+        assert state["global_step"] == expected["global_step"], name
         for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "current_model_state"):
-            torch.testing.assert_close(theirs.get(part), state.get(part), rtol=0, atol=0)
+            named = partial("{}.ckpt, {}: {}".format, name, part)
+            torch.testing.assert_close(state.get(part), expected.get(part), rtol=0, atol=0, msg=named)

@@ -7,13 +7,13 @@ import numpy as np
 
 
 def meta(alphabet: str) -> dict[str, object]:
-    """What nanoGPT pickles as meta.pkl."""
+    """The content of nanoGPT's meta.pkl."""
     stoi = {character: id for id, character in enumerate(alphabet)}
     return {"vocab_size": len(alphabet), "itos": dict(enumerate(alphabet)), "stoi": stoi}
 
 
 def prepare(folder: str, text: str, alphabet: str | None = None, border: int | None = None) -> Path:
-    """Makes a data folder as nanoGPT's prepare.py does, or with another alphabet or border."""
+    """Writes a data folder as nanoGPT's prepare.py does, or with another alphabet or border."""
     alphabet = "".join(sorted(set(text))) if alphabet is None else alphabet
     border = int(len(text) * 0.9) if border is None else border
     path = Path(folder)

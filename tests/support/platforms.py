@@ -1,4 +1,4 @@
-"""What some systems cannot do, and a disk that is full."""
+"""Marks for tests that some systems cannot run, and a full disk."""
 
 import sys
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ def not_on_windows(reason: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(sys.platform == "win32", reason=f"Windows: {reason}")
 
 
-posix = not_on_windows("no such signals, pipes, limits and rights")
-compiles = not_on_windows("torch.compile takes Visual C++ set up in the shell")
-several_devices = not_on_windows("torch starts no several devices, its torchrun and TCPStore lack libuv")
+posix = not_on_windows("no such signals, pipes, limits and permissions")
+compiles = not_on_windows("torch.compile needs Visual C++ set up in the shell")
+several_devices = not_on_windows("torch cannot start several devices, because torchrun and TCPStore lack libuv")
 
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """No file grows beyond what the small ones need: a write beyond it is an OSError, as on a full disk."""
+    """Limits files to 10 kB: a write beyond it raises OSError, as on a full disk."""
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

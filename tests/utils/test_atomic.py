@@ -1,4 +1,4 @@
-"""Files that are written atomically: by several writers at once, interrupted, killed."""
+"""Atomic writes: by several writers at once, interrupted, and killed."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ from chargpt_lightning.utils.signals import Stopped
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from atomic import open_atomically  # without the package, which takes seconds
+from atomic import open_atomically  # without the package, whose import takes seconds
 with open_atomically(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
@@ -51,7 +51,7 @@ def test_of_two_writers_at_once_the_last_to_finish_wins(place):
     assert names(place.parent) == ["file"]
 
 
-def test_a_writer_that_fails_takes_nothing_from_another(place):
+def test_a_writer_that_fails_does_not_affect_another(place):
     with open_atomically(place) as outer:
         outer.write(b"after")
         with pytest.raises(ZeroDivisionError), open_atomically(place):
@@ -81,7 +81,7 @@ def test_many_writers_at_once_leave_the_content_of_one(place):
 
 
 @pytest.mark.parametrize("stop", [ZeroDivisionError(), OSError(28, "full"), KeyboardInterrupt(), Stopped(143)])
-def test_whatever_stops_a_writer_leaves_the_old_content_and_nothing_else(place, stop):
+def test_an_interrupted_writer_leaves_the_old_content_and_no_other_file(place, stop):
     def write() -> None:
         with open_atomically(place) as file:
             file.write(b"half")
@@ -106,7 +106,7 @@ def test_a_file_has_the_permissions_of_any_new_file(place, umask):
 
 @pytest.fixture
 def synced(monkeypatch) -> list[str]:
-    """Grows by what is synced: "file", or a directory as the names in it at that moment."""
+    """The names of what was synced: "file", or for a directory the names in it at that moment."""
     synced, fsync = [], os.fsync
 
     def recorded(descriptor: int) -> None:
@@ -122,11 +122,11 @@ def synced(monkeypatch) -> list[str]:
 def test_the_directory_is_synced_once_the_file_is_in_place(place, synced):
     place.unlink()
     write_atomically(place, b"after")
-    assert synced == ["file", "file"], "the file, then the directory that has it under its name only"
+    assert synced == ["file", "file"], "the file, then the directory with the file under its final name"
 
 
 @posix
-def test_a_file_system_that_syncs_no_directories_is_no_fault(place, monkeypatch):
+def test_a_file_system_that_cannot_sync_directories_is_accepted(place, monkeypatch):
     fsync = os.fsync
 
     def refuse_directories(descriptor: int) -> None:
@@ -140,7 +140,7 @@ def test_a_file_system_that_syncs_no_directories_is_no_fault(place, monkeypatch)
 
 
 @posix
-def test_what_killed_writers_left_is_removed_by_whoever_locks_the_run(place):
+def test_part_files_of_killed_writers_are_removed_when_the_run_is_locked(place):
     checkpoints = place.parent / "checkpoints"
     checkpoints.mkdir()
     for path in map(Path.absolute, (place, checkpoints / "last.ckpt", checkpoints / "last.ckpt")):
@@ -163,7 +163,7 @@ def test_only_part_files_are_removed(place):
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_of_two_who_fill_a_directory_at_once_one_does_and_the_other_is_refused(exists):
+def test_of_two_that_fill_a_directory_at_once_one_is_refused(exists):
     if exists:
         Path("out").mkdir()
     before = set(names(Path()))
@@ -182,7 +182,7 @@ def test_of_two_who_fill_a_directory_at_once_one_does_and_the_other_is_refused(e
     assert set(names(Path())) == before | {"out"}
 
 
-def test_of_two_who_move_their_files_at_once_one_is_refused(monkeypatch):
+def test_of_two_that_move_files_at_once_one_is_refused(monkeypatch):
     """The other comes when the first has moved one of two files."""
     replace, others = Path.replace, []
 

@@ -1,5 +1,8 @@
-"""The precision of a run whose user names none, and what a precision multiplies in."""
+"""The default precision of a device, the dtype of its matrix products, and its memory allocator."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -8,10 +11,34 @@ import torch
 import yaml
 from lightning.pytorch.plugins import MixedPrecision
 from support.command_line import TINY
+from support.precisions import PRODUCT_DTYPES
 
 from chargpt_lightning.utils.hardware import native_precision, product_dtype
 
-UNSAID = [*TINY, "--trainer.precision", "null"]
+FAULTS_OF_A_STEP = """
+import resource
+import torch
+from chargpt_lightning.utils.hardware import keep_freed_memory
+
+def step():
+    activations = [torch.ones(2**19) for _ in range(8)]  # 2 MiB each
+
+if {keep}:
+    keep_freed_memory()
+for _ in range(3):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 10)
+"""
+
+GLIBCS_START = {
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}  # once set, glibc does not adapt them
+
+WITHOUT_PRECISION = [*TINY, "--trainer.precision", "null"]
 
 
 @pytest.fixture
@@ -30,23 +57,23 @@ def cpu_with(monkeypatch):
     [(["avx512_bf16"], "bf16-mixed"), (["amx_bf16"], "bf16-mixed"), (["avx512_f"], "32-true"), ([], "32-true")],
 )
 @pytest.mark.parametrize("accelerator", ["cpu", "auto"])
-def test_a_cpu_trains_in_bf16_where_it_has_instructions_for_it(cpu_with, capabilities, precision, accelerator):
+def test_a_cpu_trains_in_bf16_if_it_has_instructions_for_it(cpu_with, capabilities, precision, accelerator):
     cpu_with(*capabilities)
     assert native_precision(accelerator) == precision
 
 
 @pytest.mark.parametrize(("supported", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_a_gpu_trains_in_bf16_where_it_has_it(monkeypatch, supported, precision):
+def test_a_gpu_trains_in_bf16_if_it_supports_it(monkeypatch, supported, precision):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
     assert native_precision("auto") == native_precision("gpu") == precision
 
 
-def test_the_choice_is_said_and_kept_with_the_run(run, cpu_with):
+def test_the_chosen_precision_is_printed_and_saved(run, cpu_with):
     cpu_with("avx512_bf16")
-    said = run(*UNSAID).err
-    assert "precision: bf16-mixed is the fastest here; --trainer.precision overrides it\n" in said
+    messages = run(*WITHOUT_PRECISION).err
+    assert "precision: bf16-mixed is the fastest here; --trainer.precision overrides it\n" in messages
     config = yaml.safe_load(Path("runs/version_0/config.yaml").read_bytes())
     assert config["trainer"]["precision"] == "bf16-mixed"
     cpu_with()
@@ -55,30 +82,32 @@ def test_the_choice_is_said_and_kept_with_the_run(run, cpu_with):
     assert "precision: " not in resumed
 
 
-def test_a_precision_that_is_named_is_taken_in_silence(run, cpu_with):
+def test_a_given_precision_is_used_without_a_message(run, cpu_with):
     cpu_with("avx512_bf16")
-    said = run(*TINY).err
-    assert "on cpu in 32-true" in said
-    assert "precision: " not in said
+    messages = run(*TINY).err
+    assert "on cpu in 32-true" in messages
+    assert "precision: " not in messages
 
 
-@pytest.mark.parametrize(
-    ("precision", "dtype"),
-    [
-        ("32-true", torch.float32),
-        ("64-true", torch.float64),
-        ("bf16-mixed", torch.bfloat16),
-        ("bf16-true", torch.bfloat16),
-        ("16-true", torch.float16),
-    ],
-)
-def test_a_precision_is_asked_what_it_multiplies_in(precision, dtype):
+@pytest.mark.parametrize(("precision", "dtype"), PRODUCT_DTYPES.items())
+def test_the_dtype_of_products_is_that_of_the_precision(precision, dtype):
     plugin = L.Trainer(accelerator="cpu", precision=precision, logger=False).precision_plugin
     network = plugin.convert_module(torch.nn.Linear(2, 2))
     assert product_dtype(plugin.forward_context(), network.weight) == dtype
 
 
-def test_a_precision_that_casts_weights_and_products_multiplies_as_it_casts_products():
-    """As Transformer Engine's do, and FSDP's."""
+def test_products_cast_by_autocast_have_its_dtype_whatever_the_weights():
+    """The precisions of Transformer Engine and FSDP cast both."""
     weight = torch.ones(1, 1, dtype=torch.bfloat16)
     assert product_dtype(MixedPrecision("16-mixed", "cpu").forward_context(), weight) == torch.float16
+
+
+def faults_of_a_step(keep: bool) -> int:
+    command, env = [sys.executable, "-c", FAULTS_OF_A_STEP.format(keep=keep)], os.environ | GLIBCS_START
+    return int(subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has these settings")
+def test_a_step_reuses_the_memory_that_the_last_step_freed():
+    assert faults_of_a_step(keep=False) > 100
+    assert faults_of_a_step(keep=True) < 10

@@ -1,13 +1,22 @@
-"""Which directories are runs: other programs leave files of the same names."""
+"""Directories of runs: which they are, each with one process, and which checkpoint is the newest."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 from support.command_line import TINY, refused
+from support.platforms import posix
 
 from chargpt_lightning.utils.errors import ConfigError
-from chargpt_lightning.utils.run_dir import is_run, newest_checkpoint
+from chargpt_lightning.utils.run_dir import (
+    claim_directory,
+    is_run,
+    lock_directory,
+    newest_checkpoint,
+    relative_to_cwd,
+    release_directory,
+)
 
 WANDB_CONFIG = """\
 _wandb:
@@ -32,7 +41,7 @@ OTHERS = [
 
 
 def left_by_another(path: str) -> None:
-    """Writes a newer config.yaml than the run's, with what stands beside it."""
+    """Writes a newer config.yaml than the run's, with the files that W&B and Hydra put beside it."""
     config = Path(path)
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(WANDB_CONFIG, encoding="utf-8")
@@ -56,15 +65,15 @@ def test_after_an_online_run_of_wandb_every_command_finds_the_run(run, tiny_run)
 
 @pytest.mark.parametrize("path", OTHERS)
 def test_a_config_yaml_of_another_program_is_no_run(path):
-    ours = Path("runs/deep/er/version_0")
-    (ours / "checkpoints").mkdir(parents=True)
+    run = Path("runs/deep/er/version_0")
+    (run / "checkpoints").mkdir(parents=True)
     for name in ("config.yaml", "checkpoints/best.ckpt"):
-        (ours / name).touch()
+        (run / name).touch()
     left_by_another(path)
-    assert newest_checkpoint(Path("runs"), "last") == ours / "checkpoints/best.ckpt"
+    assert newest_checkpoint(Path("runs"), "last") == run / "checkpoints/best.ckpt"
 
 
-def test_where_another_programs_files_are_the_only_ones_there_is_no_run(run):
+def test_files_of_another_program_alone_are_no_run(run):
     left_by_another("runs/wandb/run-20261125_093000-ab12cd34/files/config.yaml")
     message = "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one"
     assert refused(run, "predict") == message
@@ -102,3 +111,86 @@ def test_a_checkpoint_below_wandbs_files_belongs_to_no_run(run, tiny_run):
     result = run("fit", "--ckpt_path", str(copied), *TINY[1:], "--trainer.max_steps", "6")
     assert result.code == 0, result.err
     assert "resuming in a new directory at step 5" in result.err
+
+
+@pytest.mark.parametrize("gone", ["best", "last"])
+def test_a_run_with_one_checkpoint_resumes_from_it_by_either_name(run, tiny_run, gone):
+    history = (tiny_run / "metrics.csv").read_text(encoding="utf-8")
+    (tiny_run / f"checkpoints/{gone}.ckpt").unlink()
+    assert run("fit", "--ckpt_path", gone, "--trainer.max_steps", "6").code == 0
+    assert (tiny_run / "metrics.csv").read_text(encoding="utf-8").startswith(history)
+
+
+def test_a_newest_run_without_a_checkpoint_is_refused(run, tiny_run):
+    run(*TINY, "--trainer.enable_checkpointing", "false")
+    for args in (["fit", "--ckpt_path", "last"], ["predict"]):
+        message = refused(run, *args)
+        assert "must be in the newest run, but runs/version_1 has no checkpoint yet; to use an earlier one: " in message
+
+
+def test_validate_uses_the_best_checkpoint_of_the_newest_run(run, tiny_run):
+    run(*TINY, "--model.n_layer", "2")
+    os.utime("runs/version_0/config.yaml", (1, 1))
+    result = run("validate", "--trainer.accelerator", "cpu")
+    assert "checkpoint: runs/version_1/checkpoints/best.ckpt" in result.err
+    os.utime("runs/version_1/config.yaml", (0, 0))
+    result = run("validate", "--trainer.accelerator", "cpu")
+    assert "checkpoint: runs/version_0/checkpoints/best.ckpt" in result.err
+
+
+@pytest.mark.parametrize(
+    "root",
+    ["verse.txt", pytest.param("/proc/runs", marks=posix)],
+)
+def test_a_root_that_cannot_be_written_is_refused(run, root):
+    message = f"trainer.default_root_dir ({root}) must be a directory that can be written, but: "
+    assert refused(run, *TINY, "--trainer.default_root_dir", root).startswith(message)
+
+
+@pytest.mark.parametrize("subcommand", ["validate", "predict"])
+def test_without_a_run_there_is_no_checkpoint(run, subcommand):
+    message = "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one"
+    assert refused(run, subcommand) == message
+
+
+def test_runs_that_start_at_once_get_a_directory_each():
+    claimed: list[Path] = []
+    threads = [threading.Thread(target=lambda: claimed.append(claim_directory(Path("runs")))) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(claimed)) == 32
+
+
+def test_a_run_that_another_process_trains_is_not_resumed(run, tiny_run):
+    lock = lock_directory(tiny_run)
+    more = ["fit", "--ckpt_path", "last", "--trainer.max_steps", "6"]
+    before = (tiny_run / "metrics.csv").read_text(encoding="utf-8")
+    result = run(*more)
+    message = "error: ckpt_path (runs/version_0) must not belong to a run that another process is training\n"
+    assert (result.code, result.err.endswith(message)) == (1, True)
+    assert (tiny_run / "metrics.csv").read_text(encoding="utf-8") == before
+    lock.release()
+    assert run(*more).code == 0
+
+
+def test_a_path_on_another_drive_stays_absolute(monkeypatch):
+    assert relative_to_cwd(Path("a", "b").absolute()) == Path("a", "b")
+
+    def relpath(path):
+        raise ValueError(f"path is on mount 'D:', start on mount 'C:': {path}")
+
+    monkeypatch.setattr(os.path, "relpath", relpath)
+    absolute = Path("a").absolute()
+    assert relative_to_cwd(absolute) == absolute
+
+
+@pytest.mark.parametrize("left", [[], [".lock"], [".lock", "metrics.csv"]])
+def test_a_run_that_wrote_nothing_leaves_no_directory(left):
+    run = Path("runs/version_0")
+    run.mkdir(parents=True)
+    for name in left:
+        (run / name).touch()
+    release_directory(run)
+    assert run.exists() == ("metrics.csv" in left)

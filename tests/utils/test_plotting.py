@@ -1,0 +1,69 @@
+"""Plots of runs: which curves they have, and that reading a long run takes bounded memory."""
+
+from pathlib import Path
+
+from support.command_line import TINY, rows
+from support.metrics_csv import RUN, peak_mb, write_long_file
+
+from chargpt_lightning.utils import plotting
+from chargpt_lightning.utils.plotting import draw, read_columns
+
+
+def points(run_dir: Path, name: str) -> list[tuple[float, float]]:
+    return [(float(row["step"]), float(row[name])) for row in rows(run_dir) if row[name]]
+
+
+def lines(axes) -> list[list[tuple[float, float]]]:
+    return [list(zip(*line.get_data(), strict=True)) for line in axes.lines]
+
+
+def test_a_run_is_drawn_with_all_its_losses_and_its_learning_rate(tiny_run):
+    losses, rates = draw([tiny_run]).axes
+    assert lines(losses) == [points(tiny_run, name) for name in ("train/loss", "val/loss", "train_eval/loss")]
+    assert lines(rates) == [points(tiny_run, "lr")]
+    best = min(points(tiny_run, "val/loss"), key=lambda point: point[1])
+    labels = [text.get_text() for text in losses.get_legend().get_texts()]
+    assert labels == [
+        "train, each update",
+        f"runs/version_0: val, best {best[1]:.4f} at step {best[0]:.0f}",
+        "runs/version_0: train, evaluated",
+    ]
+
+
+def test_each_of_several_runs_has_its_own_color(run, tiny_run):
+    assert run(*TINY, "--model.learning_rate", "0.01").code == 0
+    runs = [tiny_run, Path("runs/version_1")]
+    losses, rates = draw(runs).axes
+    assert lines(losses) == [points(one, name) for one in runs for name in ("val/loss", "train_eval/loss")]
+    assert lines(rates) == [points(one, "lr") for one in runs]
+    assert len({line.get_color() for line in rates.lines}) == 2
+    assert [line.get_color() for line in losses.lines[::2]] == [line.get_color() for line in rates.lines]
+
+
+def test_the_vertical_axis_leaves_out_the_steep_beginning():
+    run_dir = Path("steep")
+    run_dir.mkdir()
+    falling = [4.0, 2.0, *(1.9 - step / 1000 for step in range(98))]
+    rows = [f"{step},{loss}" for step, loss in enumerate(falling)]
+    (run_dir / "metrics.csv").write_text("\n".join(["step,val/loss", *rows]))
+    bottom, top = draw([run_dir]).axes[0].get_ylim()
+    assert 1.7 < bottom < falling[-1]
+    assert falling[5] < top < 2.0
+
+
+def test_a_long_run_is_read_in_bounded_memory_with_every_evaluation(monkeypatch):
+    write_long_file(100_000)
+    monkeypatch.setattr(plotting, "MOST_POINTS", 1000)
+    columns: dict = {}
+    assert peak_mb(lambda: columns.update(read_columns(RUN))) < 2
+    steps, losses = columns["train/loss"]
+    assert steps == list(range(0, 100_000, 128))  # 782 points; every 64th step would be 1563
+    assert losses == [1 + 1 / (step + 1) for step in steps]
+    evaluations = [step for step in range(100_000) if step % 1000 == 234]
+    assert columns["val/loss"] == (evaluations, [1.5 if step == 1234 else 2.5 for step in evaluations])
+
+
+def test_up_to_the_bound_every_point_is_kept(monkeypatch):
+    write_long_file(1000)
+    monkeypatch.setattr(plotting, "MOST_POINTS", 1000)
+    assert read_columns(RUN)["lr"] == (list(range(1000)), [0.001] * 1000)
