@@ -57,9 +57,14 @@ def test_each_evaluation_logs_the_speed_of_the_updates_since_the_last_one(run, c
 
 
 def test_the_measured_rate_is_that_of_a_matrix_product():
-    factor = torch.ones(1024, 1024)
-    elapsed_s = min(timeit.repeat(lambda: factor @ factor, number=1, repeat=5))
-    assert 0.2 < throughput.product_rate(torch.device("cpu"), torch.float32) / (2 * 1024**3 / elapsed_s) < 5
+    """Within a factor of 5, in one of ten tries: other processes may take the cores at any moment."""
+    factor, ratios = torch.ones(1024, 1024), []
+    for _ in range(10):
+        elapsed_s = min(timeit.repeat(lambda: factor @ factor, number=1, repeat=5))
+        ratios.append(throughput.product_rate(torch.device("cpu"), torch.float32) * elapsed_s / (2 * 1024**3))
+        if 0.2 < ratios[-1] < 5:
+            return
+    raise AssertionError(f"the measured rate is {ratios} times that of a product of 1024 x 1024 matrices")
 
 
 @pytest.mark.parametrize(("precision", "dtype"), PRODUCT_DTYPES.items())
