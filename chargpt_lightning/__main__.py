@@ -24,8 +24,8 @@ def main(args: list[str] | None = None) -> None:
         args: The arguments; None uses those of the process.
 
     Raises:
-        SystemExit: With 1 if a setting, an input or a disk cannot work, with 2 if a flag cannot be parsed; the error is
-            printed to stderr in one line. With 130 after Ctrl-C, with 143 after SIGTERM.
+        SystemExit: With 1 if a setting or input is invalid or a file cannot be written, with 2 if a flag cannot be
+            parsed; the error is printed to stderr in one line. With 130 after Ctrl-C, with 143 after SIGTERM.
     """
     use_utf8()
     set_up_messages()

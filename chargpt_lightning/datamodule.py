@@ -202,7 +202,10 @@ class CharDataModule(L.LightningDataModule):
 
     @cached_property
     def _cut(self) -> Callable[[np.ndarray, int], Tensor]:
-        """Cuts windows from a copy of the ids on the accelerator if they fit, otherwise from the mapped file."""
+        """Function that cuts windows: from a copy of the ids on the accelerator, or from the mapped file.
+
+        The copy is used without workers and for at most MAX_DEVICE_BYTES.
+        """
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         if device.type == "cpu" or self.num_workers > 0 or self.ids.stat().st_size > MAX_DEVICE_BYTES:
             return MappedIds(self.ids, self.vocab.dtype).cut

@@ -43,28 +43,28 @@ class CharGPT(L.LightningModule):
         n_layer: Number of blocks.
         n_head: Attention heads per block; must divide n_embd.
         n_embd: Width of the network.
-        dropout: Ratio of activations dropped in training, 0 up to but without 1.
-        bias: Whether linear layers and norms have a bias; the modern network has none.
-        architecture: gpt2 is nanoGPT's network, modern one that learns the same in fewer updates.
-        optimizer: adamw, or muon for the matrices of the blocks beside AdamW for the rest.
-        learning_rate: The peak of AdamW's schedule.
-        min_lr: The end of AdamW's schedule.
-        muon_learning_rate: The peak of Muon's schedule, which is AdamW's at another height.
-        warmup_iters: Updates until the peak.
-        constant_iters: Updates at the peak before the decay.
-        lr_decay_iters: The update at which min_lr is reached.
-        lr_decay: The curve from the peak to min_lr.
-        decay_lr: false keeps the learning rate at its peak, without warmup.
-        weight_decay: Of matrices and embeddings.
-        beta1: Of AdamW.
-        beta2: Of AdamW.
-        muon_momentum: Of Muon.
+        dropout: Fraction of activations dropped in training, from 0 to below 1.
+        bias: Whether linear layers and norms have biases; must be false for the modern architecture.
+        architecture: gpt2 is nanoGPT's network; modern reaches the same loss in fewer updates.
+        optimizer: adamw, or muon, which updates the matrices of the blocks with Muon and the rest with AdamW.
+        learning_rate: Peak learning rate of AdamW.
+        min_lr: Final learning rate of AdamW.
+        muon_learning_rate: Peak learning rate of Muon, whose schedule is AdamW's, scaled to this peak.
+        warmup_iters: Number of warmup updates.
+        constant_iters: Number of updates at the peak, between warmup and decay.
+        lr_decay_iters: Update at which the decay ends and min_lr is reached.
+        lr_decay: Shape of the decay.
+        decay_lr: Whether to use the schedule; false keeps the learning rate at its peak, without warmup.
+        weight_decay: Weight decay of matrices and embeddings.
+        beta1: AdamW's beta1.
+        beta2: AdamW's beta2.
+        muon_momentum: Muon's momentum.
         compile: Whether `fit` compiles the network; worth it on a GPU, and on a CPU for long runs.
-        seed: Of the dropout, which is drawn for each batch anew, so that a resumed run drops what it would have.
+        seed: Random seed of the dropout, combined with the batch number so that a resumed run drops the same units.
 
     Raises:
-        ConfigError: If these numbers cannot work, or a checkpoint's weights have another shape.
-        FloatingPointError: If a loss, or a weight that is to be saved, is not finite.
+        ConfigError: If an argument is out of range, or a checkpoint's weights have another shape.
+        FloatingPointError: If a loss, or a weight to be saved, is not finite.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class CharGPT(L.LightningModule):
         seed: int = 1337,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["compile"])  # a checkpoint does not care how it was computed
-        _ = self.optimizer_config  # refused now if it cannot work
+        self.save_hyperparameters(ignore=["compile"])  # compilation does not change the network
+        _ = self.optimizer_config  # raises ConfigError now, not when training starts
         shape = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
         self.gpt = build_network(architecture, shape)
         self.train_loss = math.nan
@@ -108,7 +108,7 @@ class CharGPT(L.LightningModule):
 
     @property
     def optimizer_config(self) -> OptimizerConfig:
-        """How the weights are updated, by the hyperparameters, of which LearningRateFinder may change one."""
+        """Settings of the optimizer, from the current hyperparameters: LearningRateFinder changes learning_rate."""
         return OptimizerConfig(**{field.name: self.hparams[field.name] for field in fields(OptimizerConfig)})
 
     @property
@@ -125,7 +125,7 @@ class CharGPT(L.LightningModule):
             **kwargs: Lightning's, such as `map_location`, and arguments of CharGPT, which override the checkpoint's.
 
         Raises:
-            ConfigError: If it cannot be read, or its network is not one that this package has.
+            ConfigError: If it cannot be read, or this package does not support its network.
         """
         if isinstance(checkpoint_path, str | Path):
             checkpoint_path = open_checkpoint(Path(checkpoint_path))
@@ -159,7 +159,7 @@ class CharGPT(L.LightningModule):
         return self.gpt(ids)
 
     def on_train_start(self) -> None:
-        """Applies the current settings: a resumed optimizer has old ones, and LearningRateFinder changes one."""
+        """Applies the current settings, which may differ from a checkpoint's or follow LearningRateFinder."""
         self._micro_losses.clear()  # from a run that an exception ended within an update
         optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
         if isinstance(scheduler, LambdaLR):  # otherwise it is LearningRateFinder's, which is searching
@@ -196,7 +196,7 @@ class CharGPT(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clips as the Trainer is set to, because Lightning refuses to clip for a fused optimizer under bf16-mixed.
+        """Clips gradients here, because Lightning refuses to clip for a fused optimizer under bf16-mixed.
 
         Gradients are not scaled in bf16, so clipping them is correct:
         https://github.com/Lightning-AI/pytorch-lightning/issues/21435
@@ -216,16 +216,17 @@ class CharGPT(L.LightningModule):
         self._evaluation.update(dataloader_idx, cross_entropy(self(ids), targets, "none"))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the figures unrounded, under the number of updates made.
+        """Logs the metrics of the evaluation, with the number of updates as `step`.
 
-        Lightning rounds all but float64 to float32. They are the same on every device: a maximum of them is exact.
+        They are float64 because Lightning rounds all else to float32. They are equal on all devices, so that their
+        maximum is exact; a mean might round.
         """
         dataloaders = len(self.trainer.num_val_batches)  # two in `fit`, one in `validate`, the same on every device
         for name, figure in self._evaluation.compute(dataloaders, self.global_step).items():
             self.log(name, figure, reduce_fx="max", sync_dist=True)
 
     def predict_step(self, batch: tuple[list[int], Tensor], batch_idx: int) -> Tensor:
-        """Continues the prompt (T,) in the samples of these numbers (B,); returns ids (B, T + max_new_tokens)."""
+        """Returns the samples with these numbers (B,), each the prompt (T,) and its continuation, as ids (B, *)."""
         samples, prompt = batch
         return continue_prompt(self.gpt, prompt, samples, self.sampling, self.on_drawn)
 
@@ -248,7 +249,7 @@ class CharGPT(L.LightningModule):
             shard(self.gpt, self.device_mesh["data_parallel"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses to save non-finite weights, on all devices at once: of a sharded network only the first has them."""
+        """Refuses to save non-finite weights; all devices decide, because only the first has a sharded network's."""
         finite = all(bool(weights.isfinite().all()) for weights in checkpoint["state_dict"].values())
         if not self.trainer.strategy.reduce_boolean_decision(finite):
             raise FloatingPointError(f"weights at step {self.global_step} must be finite to be saved")

@@ -1,1 +1,1 @@
-"""What a run does beside training: evaluations, checkpoints, stopping, progress."""
+"""What a run does besides training: evaluations, checkpoints, stopping, progress."""

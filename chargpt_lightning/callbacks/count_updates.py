@@ -1,4 +1,4 @@
-"""Counts a run in updates instead of batches, for its checkpoints and for resuming."""
+"""Corrects Lightning's batch counts when a run resumes, and stores the training settings in checkpoints."""
 
 import math
 from typing import Any
@@ -12,10 +12,10 @@ NO_BATCHES = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
 
 
 class CountUpdates(Callback):
-    """Recounts the batches of a resumed run for its current accumulate_grad_batches.
+    """Sets Lightning's batch counts of a resumed run from the number of updates; stores the training settings.
 
-    Lightning evaluates and accumulates by the number of batches. The number in a checkpoint is wrong after a change of
-    accumulate_grad_batches, and nanoGPT's checkpoints do not contain it.
+    Lightning schedules evaluations and accumulation by batch counts. Those in a checkpoint are wrong after a change of
+    accumulate_grad_batches, and nanoGPT's checkpoints do not contain any.
     """
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

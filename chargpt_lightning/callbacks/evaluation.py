@@ -1,4 +1,4 @@
-"""When a run is evaluated, and what is printed of it."""
+"""Evaluates a run before the first update and after the last, and prints its evaluations."""
 
 import logging
 import shlex
@@ -36,7 +36,7 @@ class EvaluateAtBothEnds(Callback):
 
 
 class Report(Callback):
-    """Prints each evaluation, and at the end of training its speed and the best checkpoint."""
+    """Prints each evaluation and, at the end, the speed of training (evaluations included) and the best checkpoint."""
 
     def __init__(self) -> None:
         self._val_losses: dict[int, float] = {}  # by step

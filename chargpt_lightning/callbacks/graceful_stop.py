@@ -40,7 +40,7 @@ class StopSafely(Checkpoint):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuses to resume a run whose time is up: Lightning would end it without a message."""
         if trainer.should_stop:
-            raise ConfigError("trainer.max_time must be longer than the run has taken so far, to resume it")
+            raise ConfigError("trainer.max_time must be longer than this run has trained already; raise it to resume")
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Defers signals from here on."""
@@ -50,7 +50,7 @@ class StopSafely(Checkpoint):
         """Defers signals from here on in a resumed run, which has no evaluation first."""
         self._listen(trainer)
         if signum := self._agree(trainer)[0]:
-            log.info("stopped before the first update: there is nothing to save")
+            log.info("stopped before the next update: there is nothing new to save")
             raise Stopped(SIGNAL_EXIT_BASE + signum)
 
     def on_train_batch_end(
@@ -87,7 +87,10 @@ class StopSafely(Checkpoint):
         self._requeue_asked = True
 
     def _agree(self, trainer: L.Trainer) -> tuple[int, bool]:
-        """Returns what any device was asked, and sets `trainer.should_stop` likewise: all must act after one update."""
+        """Returns the signal and the requeue request that any device received, so that all act after the same update.
+
+        Sets `trainer.should_stop` on all devices if it is set on one.
+        """
         if trainer.world_size == 1:
             return self._asked, self._requeue_asked
         asked = [self._asked, self._requeue_asked, trainer.should_stop]
@@ -108,7 +111,7 @@ class StopSafely(Checkpoint):
 
 
 def _evaluation_is_due(trainer: L.Trainer) -> bool:
-    """Returns whether Lightning evaluates after this update, where its interval is a number of batches."""
+    """Whether Lightning evaluates after this update: the last one, or one at the interval (a number of batches)."""
     interval, batches = trainer.val_check_interval, batches_of(trainer.global_step, trainer)[0]
     if trainer.global_step == trainer.max_steps:
         return True

@@ -38,8 +38,8 @@ class BestAndLast(ModelCheckpoint):
     """Keeps `best.ckpt`, of the lowest val/loss, and `last.ckpt`, of the last evaluation or the end of training.
 
     Args:
-        branches_at: The checkpoint from which a new run branches off an old one; None for every other run.
-        branches_from: The directory of the old run.
+        branches_at: The checkpoint of another run that this run branches off from; None if it does not branch.
+        branches_from: The directory of that other run.
 
     Raises:
         ConfigError: When a run resumes, if its best.ckpt cannot be read, because a worse network could replace it.
@@ -152,15 +152,15 @@ def _best_until(step: int, path: Path) -> dict[str, Any] | None:
 
 
 def forget_files(trainer: L.Trainer, checkpoint: dict[str, Any], in_place: bool = False) -> None:
-    """Makes the user's own ModelCheckpoints start over.
+    """Removes the state of the user's own ModelCheckpoints from a checkpoint, so that they start over.
 
-    They delete the files that a checkpoint names as theirs once there are better ones, whatever these files are.
+    A restored ModelCheckpoint deletes the files listed in its state once it has better ones, even those of another run.
 
     Args:
-        trainer: Whose ModelCheckpoints.
-        checkpoint: The content of the checkpoint that is restored; changed in place.
-        in_place: Whether the run resumes in its own directory; then only those that name files outside their own
-            directory start over.
+        trainer: Trainer with these ModelCheckpoints.
+        checkpoint: Content of the checkpoint to restore; changed in place.
+        in_place: Whether the run resumes in its own directory; then only state that lists files outside the callback's
+            own directory is removed.
     """
     states = checkpoint.get("callbacks", {})
     for callback in trainer.checkpoint_callbacks:

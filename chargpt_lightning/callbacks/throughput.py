@@ -19,9 +19,9 @@ LONG_ENOUGH_S = 0.005  # for the duration of a product to be accurate
 class Speed(Callback):
     """Logs at each evaluation how fast the updates since the last one were, without the evaluations themselves.
 
-    `tokens_per_second` is of all devices together. `mfu` is the ratio of a device's FLOP/s to the rate at which it
-    multiplies matrices in the run's precision, measured when training starts (Chowdhery et al. 2022, "PaLM",
-    appendix B, who use the rate of a data sheet).
+    `tokens_per_second` counts all devices together. `mfu` is the ratio of a device's FLOP/s to its matmul FLOP/s in the
+    run's precision. These are measured when training starts; the paper that defines MFU (Chowdhery et al. 2022, "PaLM",
+    appendix B) uses the data sheet's.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -49,7 +49,7 @@ def open_checkpoint(path: Path) -> IO[bytes]:
 
 
 def as_file(checkpoint: Any, path: Path) -> IO[bytes]:
-    """The content of a checkpoint as an open file, without its optimizer's state.
+    """Returns the content of a checkpoint as an open file, without its optimizer's state.
 
     Args:
         checkpoint: The content, in this package's format.

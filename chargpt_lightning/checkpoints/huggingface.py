@@ -93,7 +93,7 @@ def _require_supported_network(config: Any, weights: dict[str, Tensor], folder: 
         if given.get(name) != value:
             raise ConfigError(
                 f"{name} ({given.get(name)}) in {folder / 'config.json'} must be {value}, "
-                "because the network in gpt.py supports no other value"
+                "because this package's GPT-2 supports no other value"
             )
     _require_supported_weights(config, weights, folder / "model.safetensors")
 

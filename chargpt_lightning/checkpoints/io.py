@@ -27,7 +27,7 @@ LEGACY_DEFAULTS = {"architecture": "gpt2", "optimizer": "adamw"}  # of checkpoin
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What a checkpoint says about its network and its run.
+    """Description of a checkpoint: its network, its text and its run.
 
     Args:
         hparams: The arguments of its CharGPT, by name.
@@ -36,8 +36,8 @@ class CheckpointFacts:
         global_step: Number of updates made.
         run: Name of the run's directory; "" if the checkpoint was saved outside `fit`.
         resumable: Whether the checkpoint contains the optimizer's state, not only weights.
-        training: Those of the run's training settings that the checkpoint contains, by nanoGPT's names.
-        dropouts: The ratios of a Hugging Face folder, by name; empty for other checkpoints, which have one ratio.
+        training: The run's training settings, by nanoGPT's names; may be incomplete.
+        dropouts: Dropout probabilities of a Hugging Face folder, by name; empty for other checkpoints, which have one.
     """
 
     hparams: dict[str, Any]
@@ -104,11 +104,14 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             training = settings_in(checkpoint.get("training"))
             dropouts = _ratios(checkpoint.get("dropouts"))
             return CheckpointFacts(hparams, text, sha256, global_step, run, resumable, training, dropouts)
-    raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning or of nanoGPT")
+    raise ConfigError(f"ckpt_path ({path}) must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face")
 
 
 def _are_plausible(hparams: dict[str, Any], weights: dict[str, Any]) -> bool:
-    """Whether hyperparameters are plain values, with the network's shape, which a tiny file cannot make huge."""
+    """Whether hyperparameters are plain values, include the shape, and ask for no more layers than there are weights.
+
+    Otherwise a tiny file could make this package build a huge network.
+    """
     return (
         all(isinstance(value, str | int | float) for value in hparams.values())
         and all(isinstance(hparams.get(name), kind) for name, kind in SHAPE.items())
@@ -171,9 +174,9 @@ def require_same_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -
         ConfigError: If one is missing, unknown or of another shape; it names the first.
     """
     for name in sorted(expected.keys() | found.keys()):
-        there, here = (_shape(state.get(name)) for state in (found, expected))
-        if there != here:
-            raise ConfigError(f"ckpt_path: {name} ({there}) must be as in this network ({here})")
+        shape, required = (_shape(state.get(name)) for state in (found, expected))
+        if shape != required:
+            raise ConfigError(f"ckpt_path: {name} ({shape}) must be as in this network ({required})")
 
 
 def _shape(weights: Tensor | None) -> str:

@@ -18,11 +18,7 @@ from chargpt_lightning.utils.atomic import open_atomically
 from chargpt_lightning.utils.errors import ConfigError
 
 SHAPE = ("n_layer", "n_head", "n_embd", "block_size")
-TRAINING = (
-    *("learning_rate", "min_lr", "warmup_iters", "lr_decay_iters", "decay_lr"),
-    *("weight_decay", "beta1", "beta2"),
-)
-
+TRAINING = ("learning_rate", "min_lr", "warmup_iters", "lr_decay_iters", "decay_lr", "weight_decay", "beta1", "beta2")
 GRAD_CLIP = 1.0  # train.py's default
 
 
@@ -115,7 +111,7 @@ def _run_state(checkpoint: dict[str, Any], weights: dict[str, Tensor], step: int
 
 
 def _adamw(optimizer: Any, weights: dict[str, Tensor]) -> dict[str, Any] | None:
-    """Returns the state of an AdamW, its weights numbered as in the network; None if a weight has no state."""
+    """Returns AdamW's state, with parameters numbered as in the network; None if it is incomplete."""
     numbers = _matrices_and_vectors(weights)
     match optimizer:
         case {"state": dict(state), "param_groups": [{"params": list(matrices)}, {"params": list(vectors)}]}:
@@ -142,8 +138,8 @@ def _parameters(weights: dict[str, Tensor]) -> list[Tensor]:
 def _renumbered(optimizer: dict[str, Any], numbers: list[list[int]]) -> dict[str, Any]:
     """Returns an optimizer's state with these numbers for the weights of each group."""
     groups = [group | {"params": new} for group, new in zip(optimizer["param_groups"], numbers, strict=True)]
-    old = chain.from_iterable(group["params"] for group in optimizer["param_groups"])
-    state = {new: optimizer["state"][old] for old, new in zip(old, chain(*numbers), strict=True)}
+    before = chain.from_iterable(group["params"] for group in optimizer["param_groups"])
+    state = {new: optimizer["state"][old] for old, new in zip(before, chain(*numbers), strict=True)}
     return {"state": state, "param_groups": groups}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 
-COUNTS = {  # whose values in Lightning's units depend on the number of devices
+COUNTS = {  # numbers of batches or updates; translating them to Lightning's units requires the number of devices
     "gradient_accumulation_steps": "trainer.accumulate_grad_batches",
     "eval_interval": "trainer.val_check_interval",
 }
@@ -20,7 +20,7 @@ ATTRIBUTES = {  # of a Trainer or its data module
     "log_interval": ("trainer", "log_every_n_steps"),
     "max_iters": ("trainer", "max_steps"),
 }
-LIMIT = 2**63  # settings from here on are damage
+LIMIT = 2**63  # larger values can only come from a damaged file
 
 
 def updates_between_evaluations(trainer: Any) -> int | None:

@@ -40,10 +40,10 @@ class CharCLI(LightningCLI):
     """`fit`, `validate` and `predict` for a CharGPT on a CharDataModule.
 
     Args:
-        args: The command line without the program's name; None takes the process's.
+        args: The command line without the program's name; None uses the process's.
 
     Raises:
-        ArgumentError: If a flag or a file of settings cannot be read.
+        ArgumentError: If a flag or a config file cannot be parsed.
         ConfigError: If a setting or an input cannot work.
     """
 
@@ -179,7 +179,7 @@ class CharCLI(LightningCLI):
         """Trains, after the text is checked: Lightning would make the run's directory first."""
         if self.origin is not None and 0 <= self.trainer.max_steps <= self.origin.step:
             done, asked = self.origin.step, self.trainer.max_steps
-            log.info("finished: at step %d of %d; a larger trainer.max_steps continues it", done, asked)
+            log.info("finished: the run is at step %d of %d; a larger --trainer.max_steps extends it", done, asked)
             return
         datamodule.setup("fit")
         if any(map(accepts_text, self.trainer.loggers)):
@@ -188,7 +188,7 @@ class CharCLI(LightningCLI):
         device = self.trainer.strategy.root_device
         log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
         if self.precision_is_chosen:
-            log.info("precision: %s is the fastest here; --trainer.precision overrides it", self.trainer.precision)
+            log.info("precision: %s is the default here; --trainer.precision overrides it", self.trainer.precision)
         with ExitStack() as stack:
             resumed = None
             if self.origin is not None and self.origin.facts.resumable:
@@ -224,7 +224,7 @@ class CharCLI(LightningCLI):
         """Writes samples to stdout, and refuses a network that has never been trained."""
         assert self.origin is not None, "find_origin finds one or raises"
         if self.origin.facts.resumable and self.origin.step == 0:
-            raise ConfigError(f"ckpt_path ({self.origin.path}) must be of a trained network, but it has made 0 updates")
+            raise ConfigError(f"ckpt_path ({self.origin.path}) must be saved after an update, but it is of step 0")
         model.sampling = self.config_init.predict.sample
         with self.origin.file(self.trainer) as checkpoint:
             self.trainer.predict(

@@ -47,7 +47,7 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best")
             write_folder(checkpoint, directory)
         else:
             write_nanogpt(checkpoint, directory, home=out)
-    log.info("%s: %s", format, out)
+    log.info("exported to %s, in the format %s", out, format)
 
 
 def export_parser(prog: str) -> ArgumentParser:

@@ -29,7 +29,7 @@ def plot(runs: list[Path], out: Path) -> None:
     figure = draw(runs)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_picture(figure, out)
-    log.info("picture: %s", out)
+    log.info("plot: %s", out)
 
 
 def plot_parser(prog: str) -> ArgumentParser:

@@ -12,6 +12,7 @@ import lightning as L
 import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 
+from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.validation import without
 from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
@@ -94,7 +95,8 @@ class SaveConfig(SaveConfigCallback):
         config = self.config.clone()
         data = trainer.datamodule  # type: ignore[attr-defined]
         config.data.text, config.data.sha256, config.data.alphabet = data.corpus.name, data.facts.sha256, None
-        config.model.learning_rate = pl_module.hparams["learning_rate"]
+        assert isinstance(pl_module, CharGPT)
+        config.model.learning_rate = pl_module.optimizer_config.learning_rate
         config.trainer.callbacks = without(config.trainer.callbacks, "LearningRateFinder")
         text = self.parser.dump(config, skip_none=False)
         if not text.isascii():  # jsonargparse reads files in the system's encoding

@@ -1,4 +1,4 @@
-"""Windows of a text: pure functions for where those of each batch start, and classes that cut them."""
+"""Windows of a text: pure functions that choose where the windows of each batch start, and code that cuts them."""
 
 import mmap
 import sys

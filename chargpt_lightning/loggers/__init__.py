@@ -1,4 +1,4 @@
-"""Where a run's figures go."""
+"""Loggers of a run's metrics."""
 
 from chargpt_lightning.loggers.tensorboard import TensorBoard
 from chargpt_lightning.loggers.wandb import Wandb

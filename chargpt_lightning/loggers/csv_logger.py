@@ -1,4 +1,4 @@
-"""metrics.csv: the figures of a run, the same for a resumed run as for one that was never stopped."""
+"""metrics.csv: the metrics of a run; a resumed run has the same rows as an uninterrupted one."""
 
 import csv
 import logging
@@ -28,7 +28,7 @@ class History(Logger):
     Args:
         root: Where a new run gets its directory.
         run: The directory of the run that is resumed; None for a new run.
-        branches: Whether it is resumed in a new directory, and that of `run` is not changed.
+        branches: Whether the run continues in a new directory and leaves that of `run` unchanged.
     """
 
     def __init__(self, root: Path, run: Path | None = None, branches: bool = False) -> None:
@@ -54,7 +54,7 @@ class History(Logger):
 
     @property
     def save_dir(self) -> str:
-        """The run's directory, once it is claimed; on other devices than the first the directory of all runs."""
+        """The run's directory; before it is claimed, and on devices other than the first, the directory of all runs."""
         return str(self._run or self._root)
 
     @rank_zero_only
@@ -103,7 +103,7 @@ class History(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Writes the rest; after a failure, errors in writing are ignored so that the failure is reported."""
+        """Writes the pending rows; after a failure, ignores write errors so that the failure itself is reported."""
         try:
             self.save()
         except OSError:

@@ -15,5 +15,5 @@ class TensorBoard(TensorBoardLogger):
         super().__init__(save_dir="", name="", version="", default_hp_metric=False)
 
     def follow(self, run: Path, step: int) -> None:
-        """Writes into a run's directory, where TensorBoard is to forget what a stopped run saw after this step."""
+        """Sets the run's directory; TensorBoard hides events that a killed run logged there after this step."""
         super().__init__(run, name="", version="", default_hp_metric=False, purge_step=step + 1 if step else None)

@@ -13,7 +13,7 @@ class Wandb(WandbLogger):
     """Lightning's WandbLogger, with W&B's files in the run's directory.
 
     Args:
-        **kwargs: As Lightning has them.
+        **kwargs: Arguments of Lightning's WandbLogger.
 
     Raises:
         ConfigError: When the run starts, if nobody is logged in, W&B cannot be reached, or refuses an argument.

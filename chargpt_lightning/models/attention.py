@@ -23,7 +23,7 @@ class KVCache:
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Adds k and v (B, H, T, D) of the next positions; returns all that are kept, in arbitrary order.
 
-        Once block_size is reached, positions must be added one at a time.
+        Positions of one call must not wrap around: after the first call, add one at a time.
         """
         B, H, T, D = k.shape
         if self.length == 0:

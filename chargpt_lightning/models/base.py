@@ -7,13 +7,8 @@ from torch import Tensor, nn
 from chargpt_lightning.models.attention import KVCache
 from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
 
-SHAPE = {
-    "block_size": int,
-    "n_layer": int,
-    "n_head": int,
-    "n_embd": int,
-    "bias": bool,
-}  # fields of GPTConfig that a checkpoint must contain
+# Fields of GPTConfig that a checkpoint must contain, with their types.
+SHAPE = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "bias": bool}
 
 
 @dataclass(frozen=True)

@@ -115,9 +115,8 @@ class GPT(LanguageModel):
 
     def _initialize(self) -> None:
         """Initializes as GPT-2: normal with std 0.02, smaller for residual projections; norm weights 1, biases 0."""
-        residual_std = 0.02 / math.sqrt(
-            2 * self.config.n_layer
-        )  # keeps the residual stream's variance: each block adds to it twice
+        # Each block adds to the residual stream twice; this keeps its variance independent of the number of blocks.
+        residual_std = 0.02 / math.sqrt(2 * self.config.n_layer)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)

@@ -1,4 +1,4 @@
-"""Mean loss of an evaluation, exact for texts of any length and in every precision."""
+"""Cross-entropy, and the mean losses of an evaluation, exact for texts of any length and in every precision."""
 
 from itertools import islice
 from typing import Literal
@@ -43,9 +43,9 @@ class MeanLoss(Metric):
 
 
 class Evaluation:
-    """The figures of an evaluation: mean losses of the val and the train split, and what follows from them.
+    """The metrics of an evaluation: mean losses of the val and the train split, and the val perplexity.
 
-    No module, so that Lightning does not cast it to the precision of the weights.
+    Not an `nn.Module`, so that Lightning does not cast it to the precision of the weights.
     """
 
     def __init__(self) -> None:
@@ -61,11 +61,11 @@ class Evaluation:
         list(self._mean_losses.values())[split].update(losses)
 
     def compute(self, splits: int, step: int) -> dict[str, Tensor]:
-        """Returns the figures in float64, the same on all devices; all of them must call it.
+        """Returns the metrics by name, in float64 and equal on all devices; all of them must call it.
 
         Args:
-            splits: How many of the splits were evaluated: 1 or 2.
-            step: Updates made, a figure too.
+            splits: Number of splits that were evaluated: 1 (val) or 2 (val and train).
+            step: Number of updates made; returned as the metric `step`.
 
         Raises:
             FloatingPointError: If a loss is not finite.
@@ -83,6 +83,6 @@ class Evaluation:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, reduction: Literal["mean", "none"]) -> Tensor:
-    """The loss of logits (B, T, V) against targets (B, T), in float32 at least: their mean (), or each (B * T,)."""
+    """Returns the cross-entropy of logits (B, T, V) and targets (B, T), in at least float32: () or (B * T,)."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)

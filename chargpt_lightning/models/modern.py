@@ -4,8 +4,8 @@ It differs from `gpt` in
     rotary position embeddings (RoPE) instead of learned ones: Su et al. 2021, "RoFormer";
     normalized queries and keys: Dehghani et al. 2023, "Scaling Vision Transformers to 22 Billion Parameters";
     squared ReLU instead of GELU: So et al. 2021, "Primer";
-    the embedding, a convolution over a character and the three before it as in Kim et al. 2015,
-        "Character-Aware Neural Language Models", which is normalized;
+    a normalized embedding that convolves each character with the three before it: Kim et al. 2015,
+        "Character-Aware Neural Language Models";
     a head that is not tied to the embedding.
 
 Shapes: B batch, T time, C channels (n_embd), H heads, D head size (C / H), V vocabulary.

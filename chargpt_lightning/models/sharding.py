@@ -7,7 +7,7 @@ from chargpt_lightning.models.base import LanguageModel
 
 
 def shard(network: LanguageModel, mesh: DeviceMesh) -> None:
-    """Shards each block and the network itself over a mesh, once."""
+    """Shards each block and the network itself over a mesh; does nothing if they are sharded already."""
     if isinstance(network, FSDPModule):
         return
     for part in (*network.transformer.get_submodule("h").children(), network):

@@ -108,13 +108,13 @@ class OptimizerConfig:
         return optimizer, LambdaLR(optimizer, self.learning_rate_ratio)
 
     def apply(self, optimizer: Optimizer, scheduler: LambdaLR, network: nn.Module, step: int) -> None:
-        """Gives an optimizer and its scheduler these settings, in place of those that a checkpoint restored.
+        """Replaces the settings of an optimizer and its scheduler, such as those restored from a checkpoint, by these.
 
         Args:
-            optimizer: As `build` made it for the same network.
-            scheduler: Of that optimizer.
-            network: Whose weights the optimizer updates.
-            step: Updates made so far.
+            optimizer: Optimizer that `build` returned for the same network.
+            scheduler: Its scheduler.
+            network: Network whose parameters it updates.
+            step: Number of updates made so far.
         """
         groups = self.groups(network)
         scheduler.base_lrs = [group["lr"] for group in groups]

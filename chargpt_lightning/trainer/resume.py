@@ -3,11 +3,11 @@
 import json
 import logging
 import re
+import reprlib  # shortens a long alphabet
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr  # cuts a long alphabet short
 from typing import Any
 
 import lightning as L
@@ -106,9 +106,8 @@ class Origin:
         for name, value in asked.items():
             has = self.facts.hparams[name.split(".")[1]]
             if value not in (None, has):
-                raise ConfigError(
-                    f"{name} ({repr(value)}) must be {repr(has)} for the network of {self.path}, or not be given"
-                )
+                given, required = reprlib.repr(value), reprlib.repr(has)
+                raise ConfigError(f"{name} ({given}) must be {required} for the network of {self.path}, or not given")
         config.data.alphabet = self.facts.hparams["alphabet"]
         if config.data.text in ("auto", ["auto"]):
             config.data.text = self.facts.text
@@ -207,7 +206,7 @@ def changes(before: Namespace, now: Namespace) -> Iterator[str]:
     del is_now["data.alphabet"], is_now["trainer.default_root_dir"]  # cannot change
     for name, value in is_now.items():
         if value != was[name]:
-            moved = ", so the schedule ends elsewhere" if name == "model.lr_decay_iters" else ""
+            moved = ", so the learning rate decay ends at another step" if name == "model.lr_decay_iters" else ""
             yield f"{name} is {value}, was {was[name]}{moved}"
 
 

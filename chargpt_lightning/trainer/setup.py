@@ -122,7 +122,8 @@ def run_held(trainer: L.Trainer, step: int) -> Iterator[None]:
     except FloatingPointError as error:
         if not trainer.is_global_zero:
             raise Stopped(1) from error  # the first device prints it
-        raise ConfigError(f"{error}; the last good checkpoint: {last_checkpoint(trainer)}") from error
+        last = last_checkpoint(trainer) or "none, because none was saved yet"
+        raise ConfigError(f"{error}; the last good checkpoint: {last}") from error
     except BaseException:
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has no SIGKILL

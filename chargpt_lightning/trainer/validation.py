@@ -15,13 +15,13 @@ from chargpt_lightning.utils.run_dir import is_run
 
 PACKAGES = {"TensorBoard": "tensorboard", "Wandb": "wandb"}  # by logger
 LIGHTNING_CALLBACKS = "lightning.pytorch.callbacks."
-ONE_EPOCH = "training is one epoch without an end"
-AFTER_EVALUATIONS = "a run resumes exactly only from what is saved after an evaluation: --trainer.val_check_interval"
+ONE_EPOCH = "training is a single endless epoch"
+AFTER_EVALUATIONS = "only a checkpoint saved after an evaluation resumes exactly: use --trainer.val_check_interval"
 INSTEAD = {
-    "BatchSizeFinder": "a resumed run would not find the same size again: --data.batch_size sets it",
-    "OnExceptionCheckpoint": "every stop is saved as last.ckpt, and --trainer.max_time stops in time",
-    "StochasticWeightAveraging": f"it counts epochs, and {ONE_EPOCH}: EMAWeightAveraging counts updates",
-    "Timer": "Lightning cannot write it into config.yaml: --trainer.max_time does the same",
+    "BatchSizeFinder": "a resumed run might find another size: use --data.batch_size",
+    "OnExceptionCheckpoint": "every stop is saved as last.ckpt anyway",
+    "StochasticWeightAveraging": f"it counts epochs, and {ONE_EPOCH}: use EMAWeightAveraging, which counts updates",
+    "Timer": "Lightning cannot write it into config.yaml: use --trainer.max_time, which does the same",
 }
 MONITORED = (VAL_LOSS, VAL_PERPLEXITY, TRAIN_EVAL_LOSS, "step")
 UNSET = (  # callback, argument, values that leave it unset, why it must be unset
@@ -66,7 +66,7 @@ def _require_own_files(checkpoint: Namespace) -> None:
     for argument, taken in (("filename", ("best", "last")), ("save_last", (True, "link"))):
         if (value := checkpoint[argument]) in taken:
             raise ConfigError(
-                f"ModelCheckpoint.{argument} ({value}) must be another name, or dirpath be given, "
+                f"ModelCheckpoint.{argument} ({value}) must not be used without dirpath, "
                 "because every run has its own best.ckpt and last.ckpt"
             )
 
@@ -196,12 +196,12 @@ def require_sound(trainer: Any) -> None:
     Raises:
         ConfigError: If a run with these arguments would fail, or never end.
     """
-    require_at_least_one(accumulate_grad_batches=trainer.accumulate_grad_batches)
+    require_at_least_one(**{"trainer.accumulate_grad_batches": trainer.accumulate_grad_batches})
     if isinstance(trainer.val_check_interval, int):  # Lightning checks the other ways to give it
-        require_at_least_one(val_check_interval=trainer.val_check_interval)
+        require_at_least_one(**{"trainer.val_check_interval": trainer.val_check_interval})
     for name in ("gradient_clip_val", "log_every_n_steps"):
         if trainer[name] is not None and not trainer[name] >= 0:
-            raise ConfigError(f"{name} ({trainer[name]}) must be at least 0")
+            raise ConfigError(f"trainer.{name} ({trainer[name]}) must be at least 0")
     _require_whole_batches(trainer.overfit_batches, trainer.accumulate_grad_batches)
     _require_supported_sharding(trainer.strategy)
     require_packages(other_loggers(trainer))

@@ -23,7 +23,7 @@ def require_at_least_one(**settings: int | None) -> None:
 
 
 def require_package(name: str, value: object, package: str) -> None:
-    """Checks that the package is installed that a setting needs.
+    """Checks that the package a setting needs is installed.
 
     Args:
         name: Name of the setting, for the error message.
@@ -38,7 +38,7 @@ def require_package(name: str, value: object, package: str) -> None:
 
 
 def require_finite(name: str, figure: float, step: int) -> None:
-    """Checks a figure of a run.
+    """Checks that a metric is finite.
 
     Raises:
         FloatingPointError: If it is infinite or not a number.

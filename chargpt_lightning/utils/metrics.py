@@ -21,6 +21,6 @@ TRAIN_EVAL_LOSS = "train_eval/loss"
 TOKENS_PER_SECOND = "tokens_per_second"
 """Training speed of all devices together, in characters per second, without evaluations."""
 MFU = "mfu"
-"""Model FLOP utilization: the fraction of a device's measured rate of matrix products that training uses, 0 to 1."""
+"""Model FLOPs utilization: the fraction of a device's measured matmul rate that training reaches, 0 to 1."""
 TIMING = (TOKENS_PER_SECOND, MFU)
 """The metrics that differ even between identical runs."""

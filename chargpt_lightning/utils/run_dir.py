@@ -46,7 +46,9 @@ def claim_directory(root: Path) -> Path:
 
 
 def lock_directory(run: Path) -> FileLock:
-    """Locks a run's directory until this process ends, and removes part files that a killed process left there.
+    """Locks a run's directory, and removes part files that a killed process left there.
+
+    The lock is held until it is released or the process ends.
 
     Raises:
         ConfigError: If another process has locked it.

@@ -66,7 +66,7 @@ def test_a_signal_in_the_first_evaluation_stops_before_the_first_update(run, mon
     monkeypatch.setattr(CharGPT, "validation_step", validation_step)
     result = run(*TINY)
     assert result.code == code
-    assert result.err.endswith("stopped before the first update: there is nothing to save\n")
+    assert result.err.endswith("stopped before the next update: there is nothing new to save\n")
     assert not list(Path("runs").rglob("*.ckpt"))
 
 
@@ -93,7 +93,9 @@ def test_max_time_saves_and_a_longer_one_resumes_the_same_run(run):
     assert saved_step() == step
     spent = run("fit", "--ckpt_path", "last")
     assert spent.code == 1
-    assert spent.err.endswith("error: trainer.max_time must be longer than the run has taken so far, to resume it\n")
+    assert spent.err.endswith(
+        "error: trainer.max_time must be longer than this run has trained already; raise it to resume\n"
+    )
     more = ["--trainer.max_steps", str(step + 3)]
     assert run("fit", "--ckpt_path", "last", "--trainer.max_time", "00:01:00:00", *more).code == 0
     assert run(*LONG, *more).code == 0

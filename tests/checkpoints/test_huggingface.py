@@ -180,8 +180,8 @@ def test_fit_prints_which_of_three_dropouts_it_uses(run, given, used):
     result = run(*fit, "--trainer.accelerator", "cpu")
     assert result.code == 0, result.err
     assert (
-        "dropout: folder has resid_pdrop 0.2, embd_pdrop 0, attn_pdrop 0.1, but this network has one "
-        f"for all three: it trains with {used} (--model.dropout)\n"
+        "dropout: folder has resid_pdrop 0.2, embd_pdrop 0, attn_pdrop 0.1, "
+        f"but this network has a single dropout, {used} (--model.dropout)\n"
     ) in result.err
     assert "dropout" not in run("predict", "--ckpt_path", str(folder), "--num_samples=1").err
 

@@ -55,7 +55,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(run, tiny_run, damage):
     else:
         path.write_bytes({"cut off": content[: len(content) // 2], "empty": b"", "text": b"hello"}[damage])
     expected = (
-        "ckpt_path (damaged.ckpt) must be a checkpoint of chargpt_lightning or of nanoGPT"
+        "ckpt_path (damaged.ckpt) must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face"
         if damage in ("foreign", "wrong alphabet", "a tensor")
         else "ckpt_path (damaged.ckpt) must be an intact checkpoint file that contains no code"
     )
@@ -67,7 +67,9 @@ def test_a_checkpoint_that_asks_for_a_larger_network_than_its_weights_is_refused
     checkpoint = torch.load(LAST, weights_only=True)
     checkpoint["hyper_parameters"]["n_layer"] = 10**6
     torch.save(checkpoint, LAST)
-    assert "must be a checkpoint of chargpt_lightning or of nanoGPT" in refused(run, "predict", "--ckpt_path", "last")
+    assert "must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face" in refused(
+        run, "predict", "--ckpt_path", "last"
+    )
 
 
 def checkpoints() -> dict[str, bytes]:

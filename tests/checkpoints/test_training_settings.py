@@ -6,11 +6,11 @@ import pytest
 
 from chargpt_lightning.checkpoints.training_settings import (
     COUNTS,
+    SETTING_TYPES,
     settings_in,
     settings_of,
     updates_between_evaluations,
 )
-from chargpt_lightning.cli.import_policy import ALLOWED_IN_RUN_CONFIG
 
 
 def test_settings_of_another_type_are_ignored():
@@ -31,7 +31,7 @@ def trainer(**settings) -> SimpleNamespace:
 
 def test_a_trainers_settings_have_nanogpts_names_and_count_updates():
     settings = settings_of(trainer())
-    assert settings.keys() == ALLOWED_IN_RUN_CONFIG.keys() > COUNTS.keys()
+    assert settings.keys() == SETTING_TYPES.keys() > COUNTS.keys()
     assert settings == {
         **{"batch_size": 5, "eval_iters": 7, "grad_clip": 0.5, "log_interval": 10, "max_iters": 100},
         **{"gradient_accumulation_steps": 6, "eval_interval": 4},

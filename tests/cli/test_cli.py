@@ -50,7 +50,7 @@ def test_an_untrained_network_is_not_sampled(run, tiny_run):
     path = tiny_run / "checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     torch.save(checkpoint | {"global_step": 0}, path)
-    message = f"ckpt_path ({path.as_posix()}) must be of a trained network, but it has made 0 updates"
+    message = f"ckpt_path ({path.as_posix()}) must be saved after an update, but it is of step 0"
     assert refused(run, "predict", "--ckpt_path", "last") == message
 
 

@@ -10,7 +10,7 @@ from support.command_line import TINY, refused
 def test_plot_writes_several_runs_into_one_picture(run, tiny_run, suffix, start):
     assert run(*TINY).code == 0
     result = run("plot", "runs/version_0", "runs/version_1", "--out", f"pictures/both.{suffix}")
-    assert (result.code, result.out, result.err) == (0, "", f"picture: pictures/both.{suffix}\n")
+    assert (result.code, result.out, result.err) == (0, "", f"plot: pictures/both.{suffix}\n")
     assert Path(f"pictures/both.{suffix}").read_bytes().startswith(start)
 
 

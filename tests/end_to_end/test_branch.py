@@ -111,7 +111,7 @@ def test_a_last_checkpoint_that_cannot_be_read_is_not_replaced(run, old):
     last.write_bytes(b"damage")
     result = run("fit", "--ckpt_path", "best", *MORE)
     assert (result.code, last.read_bytes()) == (1, b"damage")
-    assert result.err.endswith(f"; to continue from {OLD.as_posix()}/checkpoints/best.ckpt without it, move it away\n")
+    assert result.err.endswith(f"; to resume from {OLD.as_posix()}/checkpoints/best.ckpt without it, move it away\n")
 
 
 def test_a_run_can_be_branched_while_another_process_trains_it(run, old):

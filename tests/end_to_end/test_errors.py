@@ -15,7 +15,7 @@ from support.command_line import TINY, refused
         (["--model.n_head", "3"], "n_embd (8) must be divisible by n_head (3)"),
         (["--data.batch_size", "0"], "batch_size (0) must be at least 1"),
         (["--model.learning_rate", "0"], "learning_rate (0.0) must be above 0 and finite"),
-        (["--trainer.val_check_interval", "0"], "val_check_interval (0) must be at least 1"),
+        (["--trainer.val_check_interval", "0"], "trainer.val_check_interval (0) must be at least 1"),
         (["--trainer.accelerator", "abacus"], "trainer: You selected an invalid accelerator name"),
         (["--model.dropout", "x"], "Parser key \"model.dropout\": Expected a <class 'float'>. Got value: x"),
         (["--config", "none.yaml"], "config (none.yaml) must be a file, or one of the recipes shakespeare_char, "),

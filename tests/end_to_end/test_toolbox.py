@@ -88,7 +88,7 @@ def test_a_resumed_run_keeps_the_learning_rate_that_was_found(run):
     assert run("fit", "--ckpt_path", "last", "--trainer.max_steps", "8").code == 0
     assert_same_run(RUN_0, RUN_1)
     again = refused(run, "fit", "--ckpt_path", "last", "--trainer.max_steps", "9", *tool)
-    assert again.startswith("trainer.callbacks (LearningRateFinder) must not be used, because a run that goes on")
+    assert again.startswith("trainer.callbacks (LearningRateFinder) must not be used, because a resumed run")
 
 
 def test_averaged_weights_are_saved_evaluated_and_sampled(run):

@@ -69,8 +69,24 @@ def test_the_learning_rate_ratio_is_relative_to_the_peak():
 @pytest.mark.parametrize(("name", "kind"), [("adamw", AdamW), ("muon", Muon)])
 def test_the_optimizer_is_built_with_its_groups(name, kind):
     module = tiny(optimizer=name)
-    optimizer = module.optimizer_config.build(module.gpt, fused=True, dtype=torch.float32)
+    optimizer, scheduler = module.optimizer_config.build(module.gpt, fused=True, dtype=torch.float32)
     assert type(optimizer) is kind
     assert [group["params"] for group in optimizer.param_groups] == [
         group["params"] for group in module.optimizer_config.groups(module.gpt)
     ]
+    assert scheduler.optimizer is optimizer
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_new_settings_replace_those_of_an_optimizer(optimizer):
+    """As of a resumed run, whose settings may have changed."""
+    schedule = {"optimizer": optimizer, "warmup_iters": 0, "lr_decay_iters": 10}
+    old, new = tiny(**schedule), tiny(**schedule, learning_rate=0.1, min_lr=0.01, weight_decay=0.3)
+    built, scheduler = old.optimizer_config.build(old.gpt, fused=True, dtype=torch.float32)
+    weights = [group["params"] for group in built.param_groups]
+    new.optimizer_config.apply(built, scheduler, old.gpt, step=5)
+    assert [group["params"] for group in built.param_groups] == weights
+    assert built.param_groups[0]["weight_decay"] == 0.3
+    assert built.param_groups[0]["lr"] == pytest.approx(0.055)
+    assert scheduler.base_lrs[0] == 0.1
+    assert [ratio(5) for ratio in scheduler.lr_lambdas] == pytest.approx([0.55] * len(weights))

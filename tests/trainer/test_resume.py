@@ -69,7 +69,7 @@ def test_a_finished_run_is_reported_and_not_changed(run, tiny_run):
     before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
     result = run("fit", "--ckpt_path", "last")
     assert result.code == 0
-    assert "finished: at step 5 of 5; a larger trainer.max_steps continues it" in result.err
+    assert "finished: the run is at step 5 of 5; a larger --trainer.max_steps extends it" in result.err
     assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
 
 
@@ -80,7 +80,9 @@ def test_a_larger_max_steps_resumes_a_finished_run(run, tiny_run):
     assert re.findall(r"^changed: (.*)$", result.err, re.MULTILINE) == ["trainer.max_steps is 8, was 5"]
     assert [row["step"] for row in rows(tiny_run) if row["train/loss"]] == [str(step) for step in range(8)]
     moved = run("fit", "--ckpt_path", "last", "--trainer.max_steps", "9", "--model.lr_decay_iters", "9")
-    assert "changed: model.lr_decay_iters is 9, was 2000, so the schedule ends elsewhere\n" in moved.err
+    assert (
+        "changed: model.lr_decay_iters is 9, was 2000, so the learning rate decay ends at another step\n" in moved.err
+    )
 
 
 @pytest.mark.parametrize("by", ["flag", "file"])
@@ -134,7 +136,7 @@ def test_print_config_shows_what_a_resumed_run_would_do(run, tiny_run):
 def test_settings_of_another_network_are_refused_by_name(run, tiny_run, subcommand, name, value, has):
     message = refused(run, subcommand, "--ckpt_path", str(tiny_run / "checkpoints/last.ckpt"), f"--{name}", value)
     assert re.match(rf"{name} \({value}\) must be ", message.replace(repr(value), value).replace("True", "true"))
-    assert message.endswith("for the network of runs/version_0/checkpoints/last.ckpt, or not be given")
+    assert message.endswith("for the network of runs/version_0/checkpoints/last.ckpt, or not given")
     if name != "data.alphabet":
         assert f" must be {has} " in message
 
@@ -187,7 +189,7 @@ def test_weights_without_optimizer_state_start_a_run_but_do_not_resume_one(run, 
     checkpoint = torch.load(path, weights_only=True)
     lost(checkpoint)
     torch.save(checkpoint, path)
-    holds = "must hold the optimizer's state for runs/version_0 to go on, but holds only weights"
+    holds = "must contain the optimizer's state to resume runs/version_0, but contains only weights"
     message = f"ckpt_path ({path.as_posix()}) {holds}"
     assert refused(run, "fit", "--ckpt_path", "last", "--trainer.max_steps", "6") == message
     assert run("predict", "--ckpt_path", "last", "--num_samples=1").code == 0

@@ -44,7 +44,7 @@ CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine ha
         pytest.param(["--trainer.accelerator", "cuda"], "`CUDAAccelerator` can not run on your system", marks=CPU_ONLY),
         (["--trainer.accelerator", "abacus"], "trainer: You selected an invalid accelerator name"),
         (["--trainer.strategy", "hope"], "trainer: You selected an invalid strategy name"),
-        (["--trainer.logger", "false"], "trainer.logger (False) must not be off"),
+        (["--trainer.logger", "false"], "trainer.logger (False) must not be turned off"),
     ],
 )
 def test_a_trainer_that_cannot_be_made_is_refused_in_one_line(run, args, message):
@@ -83,7 +83,10 @@ def test_a_single_loss_that_is_not_finite_ends_the_run(run, monkeypatch):
     monkeypatch.setattr(CharGPT, "validation_step", validation_step)
     result = run(*TINY)
     assert result.code == 1
-    assert "error: val/loss (nan) at step 0 must be finite; the last good checkpoint: None" in result.err
+    assert (
+        "error: val/loss (nan) at step 0 must be finite; the last good checkpoint: none, because none was saved yet"
+        in result.err
+    )
 
 
 @pytest.mark.parametrize(("devices", "nodes", "count"), [("auto", 1, 1), (1, 1, 1), (3, 1, 3), (2, 3, 6)])

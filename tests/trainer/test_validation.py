@@ -49,12 +49,12 @@ def test_callbacks_that_would_break_a_run_are_refused(run, name, flags):
         (
             "EarlyStopping",
             {"monitor": "val/loss", "check_on_train_epoch_end": True},
-            "EarlyStopping.check_on_train_epoch_end (True) must not be given, because training is one epoch",
+            "EarlyStopping.check_on_train_epoch_end (True) must not be given, because training is a single endless epoch",
         ),
         (
             "GradientAccumulationScheduler",
             {"scheduling": {0: 1, 5: 2}},
-            "GradientAccumulationScheduler.scheduling ({0: 1, 5: 2}) must be {0: n}, because training is one epoch",
+            "GradientAccumulationScheduler.scheduling ({0: 1, 5: 2}) must be {0: n}, because training is a single endless epoch",
         ),
         ("GradientAccumulationScheduler", {"scheduling": {0: 0}}, "scheduling (0) must be at least 1"),
         (
@@ -72,15 +72,15 @@ def test_callbacks_that_would_break_a_run_are_refused(run, name, flags):
         (
             "ModelCheckpoint",
             {"every_n_train_steps": 2},
-            "ModelCheckpoint.every_n_train_steps (2) must not be given, because a run can go on exactly from what is",
+            "ModelCheckpoint.every_n_train_steps (2) must not be given, because only a checkpoint",
         ),
         (
             "ModelCheckpoint",
             {"train_time_interval": "00:01:00"},
-            "ModelCheckpoint.train_time_interval (0:01:00) must not be given, because a run can go on exactly from",
+            "ModelCheckpoint.train_time_interval (0:01:00) must not be given, because only a checkpoint saved after",
         ),
-        ("ModelCheckpoint", {"filename": "best"}, "ModelCheckpoint.filename (best) must be another, or dirpath be"),
-        ("ModelCheckpoint", {"save_last": True}, "ModelCheckpoint.save_last (True) must be another, or dirpath be"),
+        ("ModelCheckpoint", {"filename": "best"}, "ModelCheckpoint.filename (best) must not be used without dirpath,"),
+        ("ModelCheckpoint", {"save_last": True}, "ModelCheckpoint.save_last (True) must not be used without dirpath,"),
     ],
 )
 def test_arguments_of_callbacks_that_cannot_work_are_refused(run, name, arguments, message):
@@ -129,10 +129,10 @@ def test_a_logger_whose_package_is_missing_is_refused(run, monkeypatch, logger, 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--trainer.accumulate_grad_batches", "0"], "accumulate_grad_batches (0) must be at least 1"),
-        (["--trainer.val_check_interval", "0"], "val_check_interval (0) must be at least 1"),
-        (["--trainer.gradient_clip_val", "-1"], "gradient_clip_val (-1) must be at least 0"),
-        (["--trainer.log_every_n_steps", "-1"], "log_every_n_steps (-1) must be at least 0"),
+        (["--trainer.accumulate_grad_batches", "0"], "trainer.accumulate_grad_batches (0) must be at least 1"),
+        (["--trainer.val_check_interval", "0"], "trainer.val_check_interval (0) must be at least 1"),
+        (["--trainer.gradient_clip_val", "-1"], "trainer.gradient_clip_val (-1) must be at least 0"),
+        (["--trainer.log_every_n_steps", "-1"], "trainer.log_every_n_steps (-1) must be at least 0"),
         (
             ["--trainer.strategy", "ModelParallelStrategy", "--trainer.strategy.data_parallel_size", "2"],
             "trainer.strategy.tensor_parallel_size (auto) must be 1, because the network is sharded by data_parallel",

@@ -73,7 +73,7 @@ def test_a_gpu_trains_in_bf16_if_it_supports_it(monkeypatch, supported, precisio
 def test_the_chosen_precision_is_printed_and_saved(run, cpu_with):
     cpu_with("avx512_bf16")
     messages = run(*WITHOUT_PRECISION).err
-    assert "precision: bf16-mixed is the fastest here; --trainer.precision overrides it\n" in messages
+    assert "precision: bf16-mixed is the default here; --trainer.precision overrides it\n" in messages
     config = yaml.safe_load(Path("runs/version_0/config.yaml").read_bytes())
     assert config["trainer"]["precision"] == "bf16-mixed"
     cpu_with()

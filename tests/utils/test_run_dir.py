@@ -143,7 +143,7 @@ def test_validate_uses_the_best_checkpoint_of_the_newest_run(run, tiny_run):
     ["verse.txt", pytest.param("/proc/runs", marks=posix)],
 )
 def test_a_root_that_cannot_be_written_is_refused(run, root):
-    message = f"trainer.default_root_dir ({root}) must be a directory that can be written, but: "
+    message = f"trainer.default_root_dir ({root}) must be a writable directory, but: "
     assert refused(run, *TINY, "--trainer.default_root_dir", root).startswith(message)
 
 
