@@ -11,7 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from chargpt_lightning.cli.cli import CharCLI
 from chargpt_lightning.cli.import_policy import imports_checked
 from chargpt_lightning.cli.parser import TOOLS
-from chargpt_lightning.utils.console import decoded_arg, fail, is_first_device, program_name, set_up_messages, use_utf8
+from chargpt_lightning.utils.console import decoded_arg, fail, is_first_device, program_name, set_up_logging, use_utf8
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.hardware import keep_freed_memory
 from chargpt_lightning.utils.signals import Stopped, stop_on_signals
@@ -28,7 +28,7 @@ def main(args: list[str] | None = None) -> None:
             parsed; the error is printed to stderr in one line. With 130 after Ctrl-C, with 143 after SIGTERM.
     """
     use_utf8()
-    set_up_messages()
+    set_up_logging()
     keep_freed_memory()
     try:
         with stop_on_signals():

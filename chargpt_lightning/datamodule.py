@@ -17,7 +17,7 @@ from chargpt_lightning.data.cache import TextFacts, text_facts, text_ids
 from chargpt_lightning.data.corpus import Corpus, load_corpus, short_name
 from chargpt_lightning.data.text_files import read_prompt
 from chargpt_lightning.data.windows import Batch, MappedIds, WindowBatches, cut_from_tensor, eval_offsets, train_offsets
-from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
+from chargpt_lightning.utils.errors import ConfigError, require_positive
 from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
 log = logging.getLogger(__name__)
@@ -75,9 +75,7 @@ class CharDataModule(L.LightningDataModule):
         unknown: Unknown = "refuse",
     ) -> None:
         super().__init__()
-        require_at_least_one(
-            batch_size=batch_size, block_size=block_size, eval_iters=eval_iters, num_samples=num_samples
-        )
+        require_positive(batch_size=batch_size, block_size=block_size, eval_iters=eval_iters, num_samples=num_samples)
         if num_workers < 0:
             raise ConfigError(f"num_workers ({num_workers}) must be at least 0")
         self.text = text

@@ -23,9 +23,9 @@ from chargpt_lightning.models.sharding import shard
 from chargpt_lightning.optim.config import OptimizerConfig, OptimizerName
 from chargpt_lightning.optim.gradients import as_number, clip_gradients, gradient_norm
 from chargpt_lightning.optim.lr_schedule import Decay
-from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed, evaluating
+from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed, eval_mode
 from chargpt_lightning.utils.errors import require_finite
-from chargpt_lightning.utils.hardware import product_dtype
+from chargpt_lightning.utils.hardware import matmul_dtype
 from chargpt_lightning.utils.metrics import GRAD_NORM, LR, TRAIN_LOSS
 from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
@@ -150,7 +150,7 @@ class CharGPT(L.LightningModule):
         """
         config = SampleConfig(prompt, 1, max_new_tokens, temperature, top_k, top_p, seed, unknown)
         ids = encode_prompt(prompt, self.vocab, unknown).to(self.device)
-        with evaluating(self.gpt):
+        with eval_mode(self.gpt):
             (text,) = continue_prompt(self.gpt, ids, [0], config)
         return self.vocab.decode(text)
 
@@ -234,7 +234,7 @@ class CharGPT(L.LightningModule):
         """Builds the optimizer, and the scheduler that sets its learning rate before each update."""
         precision = self.trainer.precision_plugin
         scaled = getattr(precision, "scaler", None) is not None  # a fused optimizer would unscale after clipping
-        dtype = product_dtype(precision.forward_context(), next(self.gpt.parameters()))
+        dtype = matmul_dtype(precision.forward_context(), next(self.gpt.parameters()))
         optimizer, scheduler = self.optimizer_config.build(self.gpt, not scaled, dtype)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
+from chargpt_lightning.utils.errors import ConfigError, require_positive
 from chargpt_lightning.vocab import Unknown
 
 MIN_TEMPERATURE = 1e-30  # below this, dividing float32 logits could overflow or divide by 0
@@ -49,7 +49,7 @@ class SampleConfig:
     unknown: Unknown = "refuse"
 
     def __post_init__(self) -> None:
-        require_at_least_one(num_samples=self.num_samples, max_new_tokens=self.max_new_tokens, top_k=self.top_k)
+        require_positive(num_samples=self.num_samples, max_new_tokens=self.max_new_tokens, top_k=self.top_k)
         if not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature ({self.temperature}) must be at least 0 and finite")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -110,7 +110,7 @@ class Network(Protocol):
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
+def eval_mode(network: nn.Module) -> Iterator[None]:
     """Switches a network's dropout off in the context."""
     training = network.training
     network.eval()

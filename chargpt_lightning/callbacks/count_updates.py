@@ -50,11 +50,15 @@ def batches_of(updates: int, trainer: L.Trainer) -> tuple[int, int]:
     return batches_after(updates, trainer.accumulate_grad_batches, in_epoch)
 
 
-def _is_counted_later(total: dict[str, int], trainer: L.Trainer) -> bool:
-    """Returns whether Lightning counts the last update on resume: its batch had not ended, or an evaluation is due."""
+def is_evaluation_due(batches: int, trainer: L.Trainer) -> bool:
+    """Whether Lightning evaluates after this many batches, if its interval is a number of batches."""
     interval = trainer.val_check_interval
-    is_due = trainer.enable_validation and isinstance(interval, int) and total["ready"] % interval == 0
-    return is_due or total["completed"] != total["ready"]
+    return trainer.enable_validation and isinstance(interval, int) and batches % interval == 0
+
+
+def _is_counted_later(total: dict[str, int], trainer: L.Trainer) -> bool:
+    """Whether Lightning counts the last update on resume: its batch had not ended, or an evaluation is due."""
+    return is_evaluation_due(total["ready"], trainer) or total["completed"] != total["ready"]
 
 
 def batches_after(updates: int, accumulated: int, in_epoch: int | None) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 
 from chargpt_lightning.loggers.csv_logger import History
 from chargpt_lightning.utils.errors import ConfigError
-from chargpt_lightning.utils.plotting import draw, write_picture
+from chargpt_lightning.utils.plotting import draw, save_figure
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Curves(Callback):
 
     def _draw(self, run: Path) -> None:
         try:
-            write_picture(draw([run]), run / "curves.png")
+            save_figure(draw([run]), run / "curves.png")
         except ConfigError as error:  # metrics.csv was damaged before the run resumed: no reason to stop it
             if not self._failed:
                 log.warning("curves.png is not drawn: %s", error)

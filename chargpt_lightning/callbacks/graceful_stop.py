@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Checkpoint
 
-from chargpt_lightning.callbacks.count_updates import batches_of
+from chargpt_lightning.callbacks.count_updates import batches_of, is_evaluation_due
 from chargpt_lightning.callbacks.model_checkpoint import last_checkpoint, save_now
 from chargpt_lightning.utils.console import program_name
 from chargpt_lightning.utils.errors import ConfigError
@@ -57,7 +57,7 @@ class StopSafely(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stops after an update, unless an evaluation comes next."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not _evaluation_is_due(trainer):
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not _evaluation_is_next(trainer):
             self._act(trainer, saved=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -110,12 +110,10 @@ class StopSafely(Checkpoint):
             _stop(trainer, saved, exit_code=0)
 
 
-def _evaluation_is_due(trainer: L.Trainer) -> bool:
-    """Whether Lightning evaluates after this update: the last one, or one at the interval (a number of batches)."""
-    interval, batches = trainer.val_check_interval, batches_of(trainer.global_step, trainer)[0]
-    if trainer.global_step == trainer.max_steps:
-        return True
-    return trainer.enable_validation and isinstance(interval, int) and batches % interval == 0
+def _evaluation_is_next(trainer: L.Trainer) -> bool:
+    """Whether Lightning evaluates after this update: the last one, or one at the interval."""
+    batches, _ = batches_of(trainer.global_step, trainer)
+    return trainer.global_step == trainer.max_steps or is_evaluation_due(batches, trainer)
 
 
 def _print_early_stopping(trainer: L.Trainer) -> None:

@@ -70,7 +70,7 @@ class BestAndLast(ModelCheckpoint):
         kept = _best_until(checkpoint["global_step"], best) or self._as_best(checkpoint)
         for content, path in ((kept, self.best_path), (checkpoint, self.last_path)):
             if content is not None:
-                forget_files(trainer, content)
+                drop_user_checkpoint_state(trainer, content)
                 AtomicCheckpointIO().save_checkpoint(content, path)
 
     def _as_best(self, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
@@ -151,7 +151,7 @@ def _best_until(step: int, path: Path) -> dict[str, Any] | None:
         return None
 
 
-def forget_files(trainer: L.Trainer, checkpoint: dict[str, Any], in_place: bool = False) -> None:
+def drop_user_checkpoint_state(trainer: L.Trainer, checkpoint: dict[str, Any], in_place: bool = False) -> None:
     """Removes the state of the user's own ModelCheckpoints from a checkpoint, so that they start over.
 
     A restored ModelCheckpoint deletes the files listed in its state once it has better ones, even those of another run.
@@ -180,14 +180,14 @@ def _keeps_within(directory: Path, state: dict[str, Any]) -> bool:
 
 def save_now(trainer: L.Trainer) -> None:
     """Saves last.ckpt, if the run keeps checkpoints."""
-    for keeper in _keepers(trainer):
+    for keeper in _best_and_last(trainer):
         keeper.save_now(trainer)
 
 
 def best_checkpoint(trainer: L.Trainer) -> Best | None:
     """Returns step, val loss and path of best.ckpt, read from the file, if there is one."""
     try:
-        return next((read_best(keeper.best_path) for keeper in _keepers(trainer) if keeper.best_model_path), None)
+        return next((read_best(keeper.best_path) for keeper in _best_and_last(trainer) if keeper.best_model_path), None)
     except ConfigError as error:
         log.warning("%s", error)
         return None
@@ -195,14 +195,14 @@ def best_checkpoint(trainer: L.Trainer) -> Best | None:
 
 def last_checkpoint(trainer: L.Trainer) -> Path | None:
     """Returns the path of last.ckpt, if there is one."""
-    return next((keeper.last_path for keeper in _keepers(trainer) if keeper.last_path.exists()), None)
+    return next((keeper.last_path for keeper in _best_and_last(trainer) if keeper.last_path.exists()), None)
 
 
 def _is_dry_run(trainer: L.Trainer) -> bool:
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
-def _keepers(trainer: L.Trainer) -> list[BestAndLast]:
+def _best_and_last(trainer: L.Trainer) -> list[BestAndLast]:
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestAndLast)]
 
 
@@ -220,7 +220,7 @@ class HistoryInCheckpoints(Callback):
         """Continues metrics.csv after that row."""
         if not isinstance(history := trainer.logger, History):
             return
-        forget_files(trainer, checkpoint, history.in_place)
+        drop_user_checkpoint_state(trainer, checkpoint, history.in_place)
         if trainer.is_global_zero:
             known = checkpoint.get("history", {})
             history.continue_after(known.get("rows", 0), known.get("columns", []))

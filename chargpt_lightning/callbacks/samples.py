@@ -12,7 +12,7 @@ from torch import Tensor
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.sampling import SampleConfig, continue_prompt
 
-MOST_CHARACTERS = 200  # a few lines, so that an evaluation stays short
+MAX_CHARACTERS = 200  # a few lines, so that an evaluation stays short
 
 
 class SampleWriter(Callback):
@@ -58,14 +58,14 @@ def accepts_text(logger: object) -> bool:
 
 
 class Samples(Callback):
-    """Logs a sample at each evaluation: the first sample of `predict`, up to MOST_CHARACTERS long.
+    """Logs a sample at each evaluation: the first sample of `predict`, up to MAX_CHARACTERS long.
 
     Args:
         sampling: How it is drawn.
     """
 
     def __init__(self, sampling: SampleConfig) -> None:
-        self._sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, MOST_CHARACTERS))
+        self._sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, MAX_CHARACTERS))
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draws with the weights that are evaluated and saved: WeightAveraging has swapped in its averages by now.

@@ -9,11 +9,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from chargpt_lightning.module import CharGPT
-from chargpt_lightning.utils.hardware import product_dtype
+from chargpt_lightning.utils.hardware import matmul_dtype
 from chargpt_lightning.utils.metrics import MFU, TOKENS_PER_SECOND
 
-PRODUCT_SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns
-LONG_ENOUGH_S = 0.005  # for the duration of a product to be accurate
+MATMUL_SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns
+MIN_MATMUL_S = 0.005  # for the duration of a product to be accurate
 
 
 class Speed(Callback):
@@ -31,8 +31,8 @@ class Speed(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measures the device, and starts timing."""
-        dtype = product_dtype(trainer.precision_plugin.forward_context(), next(pl_module.parameters()))
-        self._flop_per_s = product_rate(trainer.strategy.root_device, dtype)
+        dtype = matmul_dtype(trainer.precision_plugin.forward_context(), next(pl_module.parameters()))
+        self._flop_per_s = matmul_flop_per_s(trainer.strategy.root_device, dtype)
         self._restart()
 
     def on_train_batch_end(
@@ -72,19 +72,19 @@ def tokens_in(batch: tuple[Tensor, Tensor], trainer: L.Trainer) -> int:
     return batch[0].numel() * trainer.world_size
 
 
-def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Measures the FLOP/s of square matrix products: the best of growing sizes, up to one that takes LONG_ENOUGH_S."""
+def matmul_flop_per_s(device: torch.device, dtype: torch.dtype) -> float:
+    """Measures the FLOP/s of square matrix products: the best of growing sizes, up to one that takes MIN_MATMUL_S."""
     best = 0.0
-    for size in PRODUCT_SIZES:
+    for size in MATMUL_SIZES:
         factor = torch.ones(size, size, device=device, dtype=dtype)
-        elapsed_s = min(_product_s(factor) for _ in range(3))
+        elapsed_s = min(_matmul_s(factor) for _ in range(3))
         best = max(best, 2 * size**3 / elapsed_s)
-        if elapsed_s > LONG_ENOUGH_S:
+        if elapsed_s > MIN_MATMUL_S:
             break
     return best
 
 
-def _product_s(factor: Tensor) -> float:
+def _matmul_s(factor: Tensor) -> float:
     start_s = time.perf_counter()
     (factor @ factor)[0, 0].item()  # waits for an accelerator
     return time.perf_counter() - start_s

@@ -14,18 +14,18 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from chargpt_lightning.callbacks.samples import SampleWriter, accepts_text
 from chargpt_lightning.cli.import_policy import allow_only_known_imports, texts_in
-from chargpt_lightning.cli.nanogpt_flags import flags_of_a_run, flags_of_counts, shared_equally, take_counts, translate
-from chargpt_lightning.cli.parser import Parser, configs_first, help_texts, texts_together
+from chargpt_lightning.cli.nanogpt_flags import flags_of_counts, shared_equally, take_counts, training_flags, translate
+from chargpt_lightning.cli.parser import Parser, configs_first, help_texts, join_texts
 from chargpt_lightning.cli.run_config import SaveConfig, require_contained
 from chargpt_lightning.datamodule import CharDataModule
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.sampling import SampleConfig
 from chargpt_lightning.trainer.resume import Origin, changes, find_origin, load_weights
-from chargpt_lightning.trainer.setup import count_devices, one_line_errors, run_held, settings_of_a_run
+from chargpt_lightning.trainer.setup import config_errors, count_devices, locked_run, trainer_arguments
 from chargpt_lightning.trainer.validation import (
+    prepare_callbacks,
     require_callbacks_that_work,
-    require_sound,
-    settle_callbacks,
+    require_valid_trainer,
     with_accumulation,
 )
 from chargpt_lightning.utils.errors import ConfigError
@@ -93,7 +93,7 @@ class CharCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses the command line, then again with a checkpoint's settings as defaults."""
-        counts, args = take_counts(texts_together(args))
+        counts, args = take_counts(join_texts(args))
         args = configs_first(translate(args))
         running = [arg for arg in args if not arg.startswith("--print_config")]
         first = parser.parse_args(running)
@@ -104,16 +104,16 @@ class CharCLI(LightningCLI):
             root = Path(asked.trainer.default_root_dir)
             self.origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
         if self.origin is not None:
-            self._distrust(self.origin, named=texts_in(parser.dump(first)))
+            self._restrict_names(self.origin, named=texts_in(parser.dump(first)))
             defaults = [self.origin.settings()]
         if first.subcommand == "fit":
-            defaults += self._settings_of_the_training(asked.trainer, counts)
+            defaults += self._checkpoint_flags(asked.trainer, counts)
             args = _with_counts(parser, args, running, defaults, counts)
         again = defaults or running != args
         self.config = parser.parse_args([*args[:1], *defaults, *args[1:]]) if again else first
         self._complete(self.config[self.config.subcommand])
 
-    def _distrust(self, origin: Origin, named: set[str]) -> None:
+    def _restrict_names(self, origin: Origin, named: set[str]) -> None:
         """Restricts the settings of a checkpoint or run to names that are harmless, or that the user gives too."""
         allow_only_known_imports(named)
         if origin.run is not None:
@@ -127,25 +127,25 @@ class CharCLI(LightningCLI):
         if self.origin is not None:
             self.origin.complete(config)
 
-    def _settings_of_the_training(self, trainer: Namespace, counts: dict[str, int]) -> list[str]:
+    def _checkpoint_flags(self, trainer: Namespace, counts: dict[str, int]) -> list[str]:
         """Returns the training settings of a checkpoint that is in no run, as flags."""
         if self.origin is None or self.origin.run is not None:
             return []
         trainer = with_accumulation(trainer)
         devices = cache(partial(count_devices, trainer))
         settings = self.origin.facts.training | counts
-        if self.origin.translated is None and trainer.accumulate_grad_batches == 1 and not counts:
+        if self.origin.converted is None and trainer.accumulate_grad_batches == 1 and not counts:
             settings = shared_equally(settings, devices)
-        return flags_of_a_run(settings, trainer, devices)
+        return training_flags(settings, trainer, devices)
 
     def before_instantiate_classes(self) -> None:
         """Refuses a run that cannot work, would never end or cannot be written, and chooses its precision."""
         if self.subcommand == "fit":
             trainer = self.config.fit.trainer
-            settle_callbacks(self.config.fit, resumes=self.origin is not None and self.origin.facts.resumable)
-            require_sound(trainer)
+            prepare_callbacks(self.config.fit, resumes=self.origin is not None and self.origin.facts.resumable)
+            require_valid_trainer(trainer)
             require_writable(Path(trainer.default_root_dir))
-            self.precision_is_chosen = trainer.precision is None
+            self.precision_is_default = trainer.precision is None
             trainer.precision = trainer.precision or native_precision(trainer.accelerator)
 
     def instantiate_classes(self) -> None:
@@ -159,14 +159,14 @@ class CharCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Makes the Trainer as configured, with the additions of the subcommand."""
-        additions = self._settings_of_the_subcommand()
-        with one_line_errors():
+        additions = self._subcommand_arguments()
+        with config_errors():
             return super().instantiate_trainer(**additions, **kwargs)
 
-    def _settings_of_the_subcommand(self) -> dict[str, Any]:
+    def _subcommand_arguments(self) -> dict[str, Any]:
         if self.subcommand == "fit":
             fit = self.config_init.fit
-            return settings_of_a_run(fit.trainer, self.origin, fit.sample)
+            return trainer_arguments(fit.trainer, self.origin, fit.sample)
         self.save_config_callback = None  # only a training run has a directory of its own
         quiet = {"logger": False, "callbacks": [], "enable_progress_bar": False}
         if self.subcommand == "validate":
@@ -187,7 +187,7 @@ class CharCLI(LightningCLI):
         parameters = sum(parameter.numel() for parameter in model.gpt.parameters())
         device = self.trainer.strategy.root_device
         log.info("network: %s parameters, on %s in %s", f"{parameters:,}", device, self.trainer.precision)
-        if self.precision_is_chosen:
+        if self.precision_is_default:
             log.info("precision: %s is the default here; --trainer.precision overrides it", self.trainer.precision)
         with ExitStack() as stack:
             resumed = None
@@ -196,7 +196,7 @@ class CharCLI(LightningCLI):
                 resumed = stack.enter_context(self.origin.file(self.trainer))
             elif self.origin is not None:
                 load_weights(model, self.origin)
-            stack.enter_context(run_held(self.trainer, 0 if self.origin is None else self.origin.step))
+            stack.enter_context(locked_run(self.trainer, 0 if self.origin is None else self.origin.step))
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
 
     def _print_resumption(self, origin: Origin) -> None:

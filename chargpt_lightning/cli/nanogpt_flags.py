@@ -126,7 +126,7 @@ def shared_equally(settings: dict[str, Any], devices: Callable[[], int]) -> dict
     return {name: value for name, value in settings.items() if name != "gradient_accumulation_steps"}
 
 
-def flags_of_a_run(settings: dict[str, Any], trainer: Any, devices: Callable[[], int]) -> list[str]:
+def training_flags(settings: dict[str, Any], trainer: Any, devices: Callable[[], int]) -> list[str]:
     """Translates a run's training settings to this package's flags, which serve as defaults for the user's.
 
     Args:

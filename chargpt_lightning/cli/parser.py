@@ -63,13 +63,13 @@ def configs_first(args: list[str]) -> list[str]:
     return others[:1] + configs + others[1:]
 
 
-def texts_together(args: list[str]) -> list[str]:
+def join_texts(args: list[str]) -> list[str]:
     """Joins the values of `--data.text A B C` into one, because shells expand a pattern without quotes to several."""
     if "--data.text" not in args:
         return args
     flag = args.index("--data.text")
     texts = list(takewhile(lambda arg: not arg.startswith("-"), args[flag + 1 :]))
-    rest = texts_together(args[flag + 1 + len(texts) :])
+    rest = join_texts(args[flag + 1 + len(texts) :])
     if len(texts) < 2:
         return [*args[: flag + 1], *texts, *rest]
     return [*args[:flag], f"--data.text={json.dumps(texts, ensure_ascii=False)}", *rest]

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from chargpt_lightning.utils.errors import ConfigError, require_package
-from chargpt_lightning.utils.plotting import draw, write_picture
+from chargpt_lightning.utils.plotting import draw, save_figure
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def plot(runs: list[Path], out: Path) -> None:
         raise ConfigError(f"out ({out}) must end in one of .{', .'.join(FORMATS)}")
     figure = draw(runs)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(figure, out)
+    save_figure(figure, out)
     log.info("plot: %s", out)
 
 

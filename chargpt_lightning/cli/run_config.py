@@ -17,7 +17,7 @@ from chargpt_lightning.trainer.validation import without
 from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
 
-MOST_BYTES = 2**20
+MAX_BYTES = 2**20
 DIRECTORIES = ("dirpath", "save_dir")
 DEFAULTS = (("save_dir", "."), ("save_dir", "./mlruns"))  # defaults of WandbLogger and MLFlowLogger
 
@@ -43,10 +43,10 @@ def require_contained(run: Path, named: set[str]) -> None:
 
 def _load_bounded(path: Path) -> Any:
     """Reads a YAML file; refuses aliases, with which a small file can contain any number of settings."""
-    content = path.read_bytes()[: MOST_BYTES + 1]
+    content = path.read_bytes()[: MAX_BYTES + 1]
     try:
         aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader))
-        if not aliases and len(content) <= MOST_BYTES:
+        if not aliases and len(content) <= MAX_BYTES:
             return yaml.safe_load(content)
     except yaml.YAMLError:
         return None  # the command line's parser reports the error

@@ -32,7 +32,7 @@ def random_offsets(seed: int, batch: int, windows: int, size: int) -> np.ndarray
     return np.random.default_rng((seed, batch)).integers(windows, size=size)
 
 
-def fixed_windows(seed: int, windows: int) -> Callable[[np.ndarray], np.ndarray]:
+def evaluation_order(seed: int, windows: int) -> Callable[[np.ndarray], np.ndarray]:
     """Returns the order in which the adjacent windows of a split are evaluated, each once.
 
     The order is a random permutation. To limit its memory, at most `MAX_SHUFFLED` windows are permuted: of larger
@@ -94,7 +94,7 @@ def eval_offsets(
     """
     size = batch_size * devices
     end = windows if limit is None else min(limit * size, windows)
-    window = fixed_windows(seed, windows)
+    window = evaluation_order(seed, windows)
     for first in range(batch * size, end, size):
         yield window(np.arange(first, min(first + size, end))[rank::devices]) * block_size
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from chargpt_lightning.models.attention import KVCache
-from chargpt_lightning.utils.errors import ConfigError, require_at_least_one
+from chargpt_lightning.utils.errors import ConfigError, require_positive
 
 # Fields of GPTConfig that a checkpoint must contain, with their types.
 SHAPE = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "bias": bool}
@@ -37,7 +37,7 @@ class GPTConfig:
     bias: bool = False
 
     def __post_init__(self) -> None:
-        require_at_least_one(
+        require_positive(
             vocab_size=self.vocab_size,
             block_size=self.block_size,
             n_layer=self.n_layer,

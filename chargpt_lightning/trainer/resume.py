@@ -37,7 +37,7 @@ class Origin:
 
     Args:
         path: Its file or folder.
-        translated: Its content in this package's format, if another program made it; otherwise None.
+        converted: Its content in this package's format, if another program made it; otherwise None.
         facts: What it contains about itself.
         run: Directory of the run that is resumed; None for `validate` and `predict`, and if the file is in no run.
         last_step: Step of that run's last.ckpt if it is later than the checkpoint's, so that `fit` branches off
@@ -45,7 +45,7 @@ class Origin:
     """
 
     path: Path
-    translated: dict[str, Any] | None
+    converted: dict[str, Any] | None
     facts: CheckpointFacts
     run: Path | None
     last_step: int | None = None
@@ -66,15 +66,15 @@ class Origin:
         Raises:
             ConfigError: If it can no longer be read.
         """
-        return load_safely(self.path) if self.translated is None else self.translated
+        return load_safely(self.path) if self.converted is None else self.converted
 
     @contextmanager
     def file(self, trainer: L.Trainer) -> Iterator[Path]:
         """Yields the checkpoint as a file in this package's format, for a trainer to restore in the context."""
-        if self.translated is None:
+        if self.converted is None:
             yield self.path
         else:
-            with file_to_restore(self.translated, trainer) as path:
+            with file_to_restore(self.converted, trainer) as path:
                 yield path
 
     def announcement(self) -> str:
@@ -153,14 +153,14 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
         return None
     path = find_checkpoint(path, root)
     log.info("checkpoint: %s", path)
-    checkpoint, is_translated = read_any_checkpoint(path, text)
+    checkpoint, is_converted = read_any_checkpoint(path, text)
     facts = facts_of(checkpoint, path)
     run = _run_of(path, facts) if subcommand == "fit" else None
     if run is not None and not facts.resumable:
         raise ConfigError(
             f"ckpt_path ({path}) must contain the optimizer's state to resume {run}, but contains only weights"
         )
-    return Origin(path, checkpoint if is_translated else None, facts, run, _later_step(path, facts.global_step, run))
+    return Origin(path, checkpoint if is_converted else None, facts, run, _later_step(path, facts.global_step, run))
 
 
 def _later_step(checkpoint: Path, step: int, run: Path | None) -> int | None:

@@ -33,7 +33,7 @@ from chargpt_lightning.utils.signals import Stopped
 log = logging.getLogger(__name__)
 
 
-def settings_of_a_run(trainer: Any, origin: Origin | None, sampling: SampleConfig) -> dict[str, Any]:
+def trainer_arguments(trainer: Any, origin: Origin | None, sampling: SampleConfig) -> dict[str, Any]:
     """Returns the loggers, callbacks and plugins of a run: the user's and those of every run.
 
     Args:
@@ -87,12 +87,12 @@ def count_devices(trainer: Namespace) -> int:
     nothing = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(L.Trainer, "trainer")
-    with one_line_errors():
+    with config_errors():
         return parser.instantiate(parser.parse_object({"trainer": asked | nothing})).trainer.world_size
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def config_errors() -> Iterator[None]:
     """Turns Lightning's errors about accelerators, strategies and numbers of devices into ConfigErrors."""
     try:
         yield
@@ -101,11 +101,11 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def run_held(trainer: L.Trainer, step: int) -> Iterator[None]:
+def locked_run(trainer: L.Trainer, step: int) -> Iterator[None]:
     """Locks the run's directory in the context, and stops the other devices if this one fails.
 
     Args:
-        trainer: Made with `settings_of_a_run`.
+        trainer: Made with `trainer_arguments`.
         step: The update that training starts at.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from chargpt_lightning.utils.errors import ConfigError, require_at_least_one, require_package
+from chargpt_lightning.utils.errors import ConfigError, require_package, require_positive
 from chargpt_lightning.utils.metrics import TRAIN_EVAL_LOSS, VAL_LOSS, VAL_PERPLEXITY
 from chargpt_lightning.utils.run_dir import is_run
 
@@ -80,7 +80,7 @@ def _require_no_run(directory: Path) -> None:
             )
 
 
-def settle_callbacks(fit: Namespace, resumes: bool) -> None:
+def prepare_callbacks(fit: Namespace, resumes: bool) -> None:
     """Replaces a GradientAccumulationScheduler by `accumulate_grad_batches`, the same thing in one epoch.
 
     Args:
@@ -145,7 +145,7 @@ def _batches(scheduling: dict[int, int], accumulate: int) -> int:
             f"GradientAccumulationScheduler.scheduling ({scheduling}) must be {{0: n}}, because {ONE_EPOCH}"
         )
     batches = scheduling[0]
-    require_at_least_one(scheduling=batches)
+    require_positive(scheduling=batches)
     if accumulate not in (1, batches):
         raise ConfigError(
             f"trainer.accumulate_grad_batches ({accumulate}) must be {batches}, as in the scheduler, or not be given"
@@ -190,19 +190,19 @@ def other_loggers(trainer: Any) -> list[Any]:
     return [] if isinstance(trainer.logger, bool) else listed(trainer.logger)
 
 
-def require_sound(trainer: Any) -> None:
+def require_valid_trainer(trainer: Any) -> None:
     """Checks the Trainer's arguments where Lightning does not.
 
     Raises:
         ConfigError: If a run with these arguments would fail, or never end.
     """
-    require_at_least_one(**{"trainer.accumulate_grad_batches": trainer.accumulate_grad_batches})
+    require_positive(**{"trainer.accumulate_grad_batches": trainer.accumulate_grad_batches})
     if isinstance(trainer.val_check_interval, int):  # Lightning checks the other ways to give it
-        require_at_least_one(**{"trainer.val_check_interval": trainer.val_check_interval})
+        require_positive(**{"trainer.val_check_interval": trainer.val_check_interval})
     for name in ("gradient_clip_val", "log_every_n_steps"):
         if trainer[name] is not None and not trainer[name] >= 0:
             raise ConfigError(f"trainer.{name} ({trainer[name]}) must be at least 0")
-    _require_whole_batches(trainer.overfit_batches, trainer.accumulate_grad_batches)
+    _require_valid_overfit_batches(trainer.overfit_batches, trainer.accumulate_grad_batches)
     _require_supported_sharding(trainer.strategy)
     require_packages(other_loggers(trainer))
     few = isinstance(trainer.limit_train_batches, int) and trainer.limit_train_batches  # 1.0 means all, which never end
@@ -213,7 +213,7 @@ def require_sound(trainer: Any) -> None:
         )
 
 
-def _require_whole_batches(repeated: float, accumulated: int) -> None:
+def _require_valid_overfit_batches(repeated: float, accumulated: int) -> None:
     """Checks `overfit_batches`, which cannot be a fraction of windows that never end."""
     if isinstance(repeated, float) and repeated != 0:
         raise ConfigError(

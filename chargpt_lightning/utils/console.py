@@ -61,7 +61,7 @@ class _Stderr(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def set_up_messages() -> None:
+def set_up_logging() -> None:
     """Prints messages to stderr, only on the first device; of Lightning's, only those that a user can act on."""
     log = logging.getLogger(PACKAGE)
     log.setLevel(logging.INFO if is_first_device() else logging.ERROR)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from chargpt_lightning.utils.atomic import open_atomically
 
-LONGEST_ROW = 2**16  # bytes; a longer row is damaged, for example by a quote that is never closed
+MAX_ROW_BYTES = 2**16  # bytes; a longer row is damaged, for example by a quote that is never closed
 
 
 def read_header(path: Path) -> list[str]:
@@ -70,9 +70,9 @@ def _rows_in(source: Path, columns: Sequence[str]) -> Iterator[bytes | list[str]
 def _rows(file: BinaryIO) -> Iterator[bytes]:
     """Yields the rows of a file, which end at line ends outside of quotes; skips blank lines."""
     row = b""
-    while line := file.readline(LONGEST_ROW):
+    while line := file.readline(MAX_ROW_BYTES):
         row += line
-        if (line.endswith(b"\n") and row.count(b'"') % 2 == 0) or len(row) >= LONGEST_ROW:
+        if (line.endswith(b"\n") and row.count(b'"') % 2 == 0) or len(row) >= MAX_ROW_BYTES:
             if row.strip():
                 yield row
             row = b""

@@ -11,7 +11,7 @@ class ConfigError(ValueError):
     """
 
 
-def require_at_least_one(**settings: int | None) -> None:
+def require_positive(**settings: int | None) -> None:
     """Checks sizes and counts, given by name; None means that a setting is off.
 
     Raises:

@@ -44,7 +44,7 @@ def native_precision(accelerator: str) -> str:
 
 
 @torch.no_grad()
-def product_dtype(context: AbstractContextManager[Any], weight: Tensor) -> torch.dtype:
+def matmul_dtype(context: AbstractContextManager[Any], weight: Tensor) -> torch.dtype:
     """Returns the dtype in which a run multiplies matrices, by multiplying two in the run's precision.
 
     Args:

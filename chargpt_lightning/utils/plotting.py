@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Points = tuple[list[int], list[float]]  # steps, and the value at each step
-MOST_POINTS = 100_000  # of a column that is logged at every update: a hundred per pixel of the plot's width
+MAX_POINTS = 100_000  # of a column that is logged at every update: a hundred per pixel of the plot's width
 BEGINNING = 0.05  # fraction of the steps in which the loss falls so far that the rest would look flat
 
 
@@ -51,7 +51,7 @@ def draw(runs: Sequence[Path]) -> "Figure":
     return figure
 
 
-def write_picture(figure: "Figure", path: Path) -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
     """Atomically writes a figure in the format given by the path's suffix.
 
     Raises:
@@ -86,7 +86,7 @@ class _Column:
 def read_columns(run: Path) -> dict[str, Points]:
     """Reads the columns of a run's metrics.csv, each with the steps at which it has a value.
 
-    Columns of evaluations keep all their points, others at most MOST_POINTS, evenly spaced.
+    Columns of evaluations keep all their points, others at most MAX_POINTS, evenly spaced.
 
     Raises:
         ConfigError: If the file is missing, or contains anything but numbers, or no val loss.
@@ -109,7 +109,7 @@ def _add_row(columns: dict[str, _Column], row: dict[str, str]) -> None:
     for name, value in row.items():
         if value:
             if name not in columns:
-                columns[name] = _Column(None if name.startswith(EVALUATION_PREFIXES) else MOST_POINTS)
+                columns[name] = _Column(None if name.startswith(EVALUATION_PREFIXES) else MAX_POINTS)
             columns[name].add(int(row["step"]), float(value))
 
 

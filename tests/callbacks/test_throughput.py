@@ -36,7 +36,7 @@ def clock(monkeypatch):
     """An update takes two seconds, a batch of an evaluation a hundred; a device makes a million operations a second."""
     clock = Clock()
     monkeypatch.setattr(throughput, "time", clock)
-    monkeypatch.setattr(throughput, "product_rate", lambda device, dtype: 1e6)
+    monkeypatch.setattr(throughput, "matmul_flop_per_s", lambda device, dtype: 1e6)
     monkeypatch.setattr(CharGPT, "training_step", clock.advance_by(2, CharGPT.training_step))
     monkeypatch.setattr(CharGPT, "validation_step", clock.advance_by(100, CharGPT.validation_step))
     return clock
@@ -61,7 +61,7 @@ def test_the_measured_rate_is_that_of_a_matrix_product():
     factor, ratios = torch.ones(1024, 1024), []
     for _ in range(10):
         elapsed_s = min(timeit.repeat(lambda: factor @ factor, number=1, repeat=5))
-        ratios.append(throughput.product_rate(torch.device("cpu"), torch.float32) * elapsed_s / (2 * 1024**3))
+        ratios.append(throughput.matmul_flop_per_s(torch.device("cpu"), torch.float32) * elapsed_s / (2 * 1024**3))
         if 0.2 < ratios[-1] < 5:
             return
     raise AssertionError(f"the measured rate is {ratios} times that of a product of 1024 x 1024 matrices")
@@ -70,7 +70,7 @@ def test_the_measured_rate_is_that_of_a_matrix_product():
 @pytest.mark.parametrize(("precision", "dtype"), PRODUCT_DTYPES.items())
 def test_the_device_is_measured_in_the_dtype_of_the_run(run, monkeypatch, precision, dtype):
     measured = []
-    monkeypatch.setattr(throughput, "product_rate", lambda device, dtype: measured.append(dtype) or 1e6)
+    monkeypatch.setattr(throughput, "matmul_flop_per_s", lambda device, dtype: measured.append(dtype) or 1e6)
     assert run(*TINY, "--trainer.precision", precision).code == 0
     assert measured == [dtype]
 

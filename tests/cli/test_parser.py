@@ -6,7 +6,7 @@ import pytest
 import yaml
 from support.command_line import refused
 
-from chargpt_lightning.cli.parser import configs_first, texts_together
+from chargpt_lightning.cli.parser import configs_first, join_texts
 from chargpt_lightning.cli.recipes import recipes
 
 STRINGS = [
@@ -43,7 +43,7 @@ def test_a_later_file_overrides_an_earlier_one(run):
     ],
 )
 def test_several_arguments_of_data_text_become_a_list(args, expected):
-    assert texts_together(["fit", *args]) == ["fit", *expected]
+    assert join_texts(["fit", *args]) == ["fit", *expected]
 
 
 @pytest.mark.parametrize("value", STRINGS)

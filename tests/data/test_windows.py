@@ -12,7 +12,7 @@ from chargpt_lightning.data.windows import (
     MappedIds,
     cut_from_tensor,
     eval_offsets,
-    fixed_windows,
+    evaluation_order,
     random_offsets,
 )
 
@@ -33,7 +33,7 @@ def test_windows_are_the_same_cut_from_a_file_or_a_tensor(dtype):
 def test_an_evaluation_has_each_window_once_and_begins_all_over_the_split(monkeypatch, most_shuffled):
     monkeypatch.setattr(windows, "MAX_SHUFFLED", most_shuffled)
     for number in range(1, 80):
-        order = fixed_windows(1337, number)(np.arange(number))
+        order = evaluation_order(1337, number)(np.arange(number))
         assert sorted(order) == list(range(number))
         stride = math.ceil(number / most_shuffled)
         first = order[: number // stride]

@@ -13,7 +13,7 @@ from support.command_line import TINY, VERSE, refused, rows
 from chargpt_lightning import CharGPT
 from chargpt_lightning.loggers.tensorboard import TensorBoard
 from chargpt_lightning.sampling import SampleConfig
-from chargpt_lightning.trainer.setup import count_devices, settings_of_a_run
+from chargpt_lightning.trainer.setup import count_devices, trainer_arguments
 
 
 def test_a_users_logger_and_callbacks_are_added_to_those_of_every_run(run):
@@ -99,7 +99,7 @@ def test_samples_are_drawn_for_loggers_that_show_text_only():
     def callbacks(logger: Logger | None) -> list[str]:
         given = {"default_root_dir": "runs", "callbacks": None, "plugins": None, "logger": logger}
         given |= {"enable_progress_bar": None, "enable_checkpointing": None}
-        settings = settings_of_a_run(SimpleNamespace(**given), None, SampleConfig())
+        settings = trainer_arguments(SimpleNamespace(**given), None, SampleConfig())
         return [type(callback).__name__ for callback in settings["callbacks"]]
 
     assert callbacks(TensorBoard()) == [*callbacks(None), "Samples"]

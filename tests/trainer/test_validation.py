@@ -49,12 +49,12 @@ def test_callbacks_that_would_break_a_run_are_refused(run, name, flags):
         (
             "EarlyStopping",
             {"monitor": "val/loss", "check_on_train_epoch_end": True},
-            "EarlyStopping.check_on_train_epoch_end (True) must not be given, because training is a single endless epoch",
+            "EarlyStopping.check_on_train_epoch_end (True) must not be given, because training is a single",
         ),
         (
             "GradientAccumulationScheduler",
             {"scheduling": {0: 1, 5: 2}},
-            "GradientAccumulationScheduler.scheduling ({0: 1, 5: 2}) must be {0: n}, because training is a single endless epoch",
+            "GradientAccumulationScheduler.scheduling ({0: 1, 5: 2}) must be {0: n}, because training is a single",
         ),
         ("GradientAccumulationScheduler", {"scheduling": {0: 0}}, "scheduling (0) must be at least 1"),
         (

@@ -9,7 +9,7 @@ import pytest
 from lightning.pytorch.utilities import rank_zero_only
 from support.command_line import TINY
 
-from chargpt_lightning.utils.console import decoded_arg, fail, program_name, set_up_messages, use_utf8
+from chargpt_lightning.utils.console import decoded_arg, fail, program_name, set_up_logging, use_utf8
 
 
 def test_fit_prints_only_messages_of_this_package(run):
@@ -64,7 +64,7 @@ def set_up_on_device():
     def set_up_on_device(rank: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rank_zero_only, "rank", rank)
-            set_up_messages()
+            set_up_logging()
 
     yield set_up_on_device
     set_up_on_device(0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.metrics_csv import COLUMNS, CSV, peak_mb, write_long_file
 
-from chargpt_lightning.utils.csv_table import LONGEST_ROW, read_header, rewrite
+from chargpt_lightning.utils.csv_table import MAX_ROW_BYTES, read_header, rewrite
 
 TABLE = Path("table.csv")
 
@@ -46,8 +46,8 @@ def test_fields_move_to_the_new_columns_and_the_others_are_left_out():
 
 
 def test_a_quote_that_is_never_closed_does_not_make_one_row_of_the_rest():
-    TABLE.write_bytes(b'a\r\n"1\r\n' + b"2\r\n" * LONGEST_ROW)
-    assert rewrite(TABLE, TABLE, ["a"]) > LONGEST_ROW / 2, "a third of the lines is in the longest row"
+    TABLE.write_bytes(b'a\r\n"1\r\n' + b"2\r\n" * MAX_ROW_BYTES)
+    assert rewrite(TABLE, TABLE, ["a"]) > MAX_ROW_BYTES / 2, "a third of the lines is in the longest row"
 
 
 def test_rewriting_takes_no_memory_for_the_rows():

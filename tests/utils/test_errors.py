@@ -2,14 +2,14 @@
 
 import pytest
 
-from chargpt_lightning.utils.errors import ConfigError, require_at_least_one, require_package
+from chargpt_lightning.utils.errors import ConfigError, require_package, require_positive
 
 
 @pytest.mark.parametrize("value", [0, -3])
 def test_a_count_below_one_is_refused_by_name_and_value(value):
-    require_at_least_one(batch_size=1, limit=None)
+    require_positive(batch_size=1, limit=None)
     with pytest.raises(ConfigError) as error:
-        require_at_least_one(batch_size=1, limit=value)
+        require_positive(batch_size=1, limit=value)
     assert str(error.value) == f"limit ({value}) must be at least 1"
 
 

@@ -13,7 +13,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from support.command_line import TINY
 from support.precisions import PRODUCT_DTYPES
 
-from chargpt_lightning.utils.hardware import native_precision, product_dtype
+from chargpt_lightning.utils.hardware import matmul_dtype, native_precision
 
 FAULTS_OF_A_STEP = """
 import resource
@@ -93,13 +93,13 @@ def test_a_given_precision_is_used_without_a_message(run, cpu_with):
 def test_the_dtype_of_products_is_that_of_the_precision(precision, dtype):
     plugin = L.Trainer(accelerator="cpu", precision=precision, logger=False).precision_plugin
     network = plugin.convert_module(torch.nn.Linear(2, 2))
-    assert product_dtype(plugin.forward_context(), network.weight) == dtype
+    assert matmul_dtype(plugin.forward_context(), network.weight) == dtype
 
 
 def test_products_cast_by_autocast_have_its_dtype_whatever_the_weights():
     """The precisions of Transformer Engine and FSDP cast both."""
     weight = torch.ones(1, 1, dtype=torch.bfloat16)
-    assert product_dtype(MixedPrecision("16-mixed", "cpu").forward_context(), weight) == torch.float16
+    assert matmul_dtype(MixedPrecision("16-mixed", "cpu").forward_context(), weight) == torch.float16
 
 
 def faults_of_a_step(keep: bool) -> int:

@@ -53,7 +53,7 @@ def test_the_vertical_axis_leaves_out_the_steep_beginning():
 
 def test_a_long_run_is_read_in_bounded_memory_with_every_evaluation(monkeypatch):
     write_long_file(100_000)
-    monkeypatch.setattr(plotting, "MOST_POINTS", 1000)
+    monkeypatch.setattr(plotting, "MAX_POINTS", 1000)
     columns: dict = {}
     assert peak_mb(lambda: columns.update(read_columns(RUN))) < 2
     steps, losses = columns["train/loss"]
@@ -65,5 +65,5 @@ def test_a_long_run_is_read_in_bounded_memory_with_every_evaluation(monkeypatch)
 
 def test_up_to_the_bound_every_point_is_kept(monkeypatch):
     write_long_file(1000)
-    monkeypatch.setattr(plotting, "MOST_POINTS", 1000)
+    monkeypatch.setattr(plotting, "MAX_POINTS", 1000)
     assert read_columns(RUN)["lr"] == (list(range(1000)), [0.001] * 1000)
