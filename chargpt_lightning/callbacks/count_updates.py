@@ -27,12 +27,12 @@ class CountUpdates(Callback):
         if updates := checkpoint["global_step"]:
             fit_loop = checkpoint["loops"]["fit_loop"]
             progress = fit_loop.setdefault("epoch_loop.batch_progress", {"total": NO_BATCHES, "current": NO_BATCHES})
-            _move(progress, updates, trainer)
+            _set_batches(progress, updates, trainer)
             stepped = updates - 1 if _is_counted_later(progress["total"], trainer) else updates
             fit_loop["epoch_loop.state_dict"] = {"_batches_that_stepped": stepped}
 
 
-def _move(progress: dict[str, Any], updates: int, trainer: L.Trainer) -> None:
+def _set_batches(progress: dict[str, Any], updates: int, trainer: L.Trainer) -> None:
     """Sets Lightning's counts of batches to those of this many updates, unless they are right."""
     total, current = batches_of(updates, trainer)
     was = progress["total"]
@@ -46,8 +46,8 @@ def _move(progress: dict[str, Any], updates: int, trainer: L.Trainer) -> None:
 def batches_of(updates: int, trainer: L.Trainer) -> tuple[int, int]:
     """Returns how many batches each device has trained on after this many updates, as `batches_after` does."""
     limit = trainer.limit_train_batches
-    in_epoch = limit if isinstance(limit, int) and limit > 0 else None
-    return batches_after(updates, trainer.accumulate_grad_batches, in_epoch)
+    batches_per_epoch = limit if isinstance(limit, int) and limit > 0 else None
+    return batches_after(updates, trainer.accumulate_grad_batches, batches_per_epoch)
 
 
 def is_evaluation_due(batches: int, trainer: L.Trainer) -> bool:
@@ -61,15 +61,15 @@ def _is_counted_later(total: dict[str, int], trainer: L.Trainer) -> bool:
     return is_evaluation_due(total["ready"], trainer) or total["completed"] != total["ready"]
 
 
-def batches_after(updates: int, accumulated: int, in_epoch: int | None) -> tuple[int, int]:
+def batches_after(updates: int, accumulated: int, batches_per_epoch: int | None) -> tuple[int, int]:
     """Returns how many batches a device has trained on, since the start of training and of the epoch.
 
     Args:
         updates: Updates made.
         accumulated: Batches per update.
-        in_epoch: Batches per epoch, the last of which always ends an update; None if epochs never end.
+        batches_per_epoch: Batches per epoch, the last of which always ends an update; None if epochs never end.
     """
-    if in_epoch is None:
+    if batches_per_epoch is None:
         return updates * accumulated, updates * accumulated
-    epochs, rest = divmod(updates, math.ceil(in_epoch / accumulated))
-    return epochs * in_epoch + rest * accumulated, rest * accumulated
+    epochs, rest = divmod(updates, math.ceil(batches_per_epoch / accumulated))
+    return epochs * batches_per_epoch + rest * accumulated, rest * accumulated

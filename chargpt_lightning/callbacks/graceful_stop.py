@@ -32,10 +32,10 @@ class StopSafely(Checkpoint):
     """
 
     def __init__(self) -> None:
-        self._asked = 0  # the signal that was received, or 0
-        self._prints = False
+        self._signum = 0  # the signal that was received, or 0
+        self._is_first_device = False
         self._requeue: Any = None  # Lightning's handler of SLURM's signal
-        self._requeue_asked = False
+        self._requeue_requested = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuses to resume a run whose time is up: Lightning would end it without a message."""
@@ -44,12 +44,12 @@ class StopSafely(Checkpoint):
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Defers signals from here on."""
-        self._listen(trainer)
+        self._install_handlers(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Defers signals from here on in a resumed run, which has no evaluation first."""
-        self._listen(trainer)
-        if signum := self._agree(trainer)[0]:
+        self._install_handlers(trainer)
+        if signum := self._reduce_requests(trainer)[0]:
             log.info("stopped before the next update: there is nothing new to save")
             raise Stopped(SIGNAL_EXIT_BASE + signum)
 
@@ -58,16 +58,16 @@ class StopSafely(Checkpoint):
     ) -> None:
         """Stops after an update, unless an evaluation comes next."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not _evaluation_is_next(trainer):
-            self._act(trainer, saved=False)
+            self._stop_if_requested(trainer, saved=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stops after an evaluation, unless it was the last."""
         if not trainer.sanity_checking and trainer.global_step != trainer.max_steps:
-            self._act(trainer, saved=True)
+            self._stop_if_requested(trainer, saved=True)
             _print_early_stopping(trainer)
 
-    def _listen(self, trainer: L.Trainer) -> None:
-        self._prints = trainer.is_global_zero
+    def _install_handlers(self, trainer: L.Trainer) -> None:
+        self._is_first_device = trainer.is_global_zero
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._stop_soon)
         if sys.platform != "win32" and self._requeue is None and SLURMEnvironment.detect():
@@ -76,33 +76,33 @@ class StopSafely(Checkpoint):
                 self._requeue = partial(requeue, signal.SIGUSR1, None)
 
     def _stop_soon(self, signum: int, frame: FrameType | None) -> None:
-        if self._asked == signum == signal.SIGINT:
+        if self._signum == signum == signal.SIGINT:
             stop_now(signum, frame)
-        self._asked = signum
-        if signum == signal.SIGINT and self._prints:
+        self._signum = signum
+        if signum == signal.SIGINT and self._is_first_device:
             # Unlike print, os.write is safe in a signal handler.
             os.write(2, b"\nstopping after this update; Ctrl-C again stops at once, without saving\n")
 
     def _requeue_soon(self, signum: int, frame: FrameType | None) -> None:
-        self._requeue_asked = True
+        self._requeue_requested = True
 
-    def _agree(self, trainer: L.Trainer) -> tuple[int, bool]:
+    def _reduce_requests(self, trainer: L.Trainer) -> tuple[int, bool]:
         """Returns the signal and the requeue request that any device received, so that all act after the same update.
 
         Sets `trainer.should_stop` on all devices if it is set on one.
         """
         if trainer.world_size == 1:
-            return self._asked, self._requeue_asked
-        asked = [self._asked, self._requeue_asked, trainer.should_stop]
+            return self._signum, self._requeue_requested
+        asked = [self._signum, self._requeue_requested, trainer.should_stop]
         agreed = trainer.strategy.reduce(torch.tensor(asked, device=trainer.strategy.root_device), reduce_op="max")
         signum, requeue, should_stop = agreed.tolist()
         trainer.should_stop = bool(should_stop)
         return signum, bool(requeue)
 
-    def _act(self, trainer: L.Trainer, saved: bool) -> None:
-        signum, requeue = self._agree(trainer)
+    def _stop_if_requested(self, trainer: L.Trainer, saved: bool) -> None:
+        signum, requeue = self._reduce_requests(trainer)
         if requeue:
-            self._requeue_asked = False
+            self._requeue_requested = False
             self._requeue()
         if signum:
             _stop(trainer, saved, SIGNAL_EXIT_BASE + signum)

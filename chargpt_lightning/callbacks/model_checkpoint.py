@@ -8,10 +8,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-from chargpt_lightning.checkpoints.io import AtomicCheckpointIO, load_safely
-from chargpt_lightning.loggers.csv_logger import History
+from chargpt_lightning.checkpoints.io import AtomicCheckpointIO, load_safely, val_losses_of
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.metrics import VAL_LOSS
 from chargpt_lightning.utils.run_dir import CHECKPOINTS
@@ -75,11 +74,10 @@ class BestAndLast(ModelCheckpoint):
 
     def _as_best(self, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
         """Returns a checkpoint with its own loss as the best, if it was saved after an evaluation."""
-        states = checkpoint.get("callbacks", {})
-        if (loss := states.get("Report", {}).get("val_losses", {}).get(checkpoint["global_step"])) is None:
+        if (loss := val_losses_of(checkpoint).get(checkpoint["global_step"])) is None:
             return None
         state = self.state_dict() | {"best_model_score": torch.tensor(loss, dtype=torch.float64)}
-        return checkpoint | {"callbacks": states | {self.state_key: state}}
+        return checkpoint | {"callbacks": checkpoint["callbacks"] | {self.state_key: state}}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves last.ckpt after an evaluation in training."""
@@ -204,23 +202,3 @@ def _is_dry_run(trainer: L.Trainer) -> bool:
 
 def _best_and_last(trainer: L.Trainer) -> list[BestAndLast]:
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestAndLast)]
-
-
-class HistoryInCheckpoints(Callback):
-    """Stores the number of rows of metrics.csv in checkpoints, so that a resumed run continues after the right row."""
-
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Writes the rows so far, and stores their number."""
-        if trainer.is_global_zero and isinstance(history := trainer.logger, History):
-            history.save()
-            run = Path(history.save_dir).name
-            checkpoint["history"] = {"run": run, "rows": history.rows, "columns": history.columns}
-
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Continues metrics.csv after that row."""
-        if not isinstance(history := trainer.logger, History):
-            return
-        drop_user_checkpoint_state(trainer, checkpoint, history.in_place)
-        if trainer.is_global_zero:
-            known = checkpoint.get("history", {})
-            history.continue_after(known.get("rows", 0), known.get("columns", []))

@@ -53,7 +53,7 @@ def _write(text: str) -> None:
 
 
 def accepts_text(logger: object) -> bool:
-    """Returns whether a logger can show samples."""
+    """Whether a logger can show samples."""
     return isinstance(logger, (TensorBoardLogger, WandbLogger))
 
 

@@ -167,6 +167,12 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("gpt."): weight.float() for name, weight in checkpoint["state_dict"].items()}
 
 
+def val_losses_of(checkpoint: dict[str, Any]) -> dict[int, float]:
+    """Returns the val losses of a checkpoint's run so far, by step."""
+    losses: dict[int, float] = checkpoint.get("callbacks", {}).get("Report", {}).get("val_losses", {})
+    return losses
+
+
 def require_same_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
     """Checks the weights of a checkpoint against those of a network, by name.
 

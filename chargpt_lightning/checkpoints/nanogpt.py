@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from chargpt_lightning.checkpoints.io import network_weights, pack
+from chargpt_lightning.checkpoints.io import network_weights, pack, val_losses_of
 from chargpt_lightning.checkpoints.training_settings import settings_in
 from chargpt_lightning.data.nanogpt import read_alphabet, write_alphabet
 from chargpt_lightning.utils.atomic import open_atomically
@@ -159,7 +159,7 @@ def write_nanogpt(checkpoint: dict[str, Any], directory: Path, home: Path) -> No
         "optimizer": _optimizer_for_nanogpt(checkpoint, weights),
         "model_args": shape | {"vocab_size": len(hparams["alphabet"])},
         "iter_num": checkpoint["global_step"],
-        "best_val_loss": min(_val_losses(checkpoint), default=1e9),  # nanoGPT's initial value
+        "best_val_loss": min(val_losses_of(checkpoint).values(), default=1e9),  # nanoGPT's initial value
         "config": {"dataset": str(home.absolute())} | _settings(checkpoint),
     }
     with open_atomically(directory / "ckpt.pt") as file:
@@ -188,7 +188,3 @@ def _optimizer_for_nanogpt(checkpoint: dict[str, Any], weights: dict[str, Tensor
     if trained is not None:
         optimizer["state"] = _renumbered(trained, [group["params"] for group in optimizer["param_groups"]])["state"]
     return optimizer
-
-
-def _val_losses(checkpoint: dict[str, Any]) -> list[float]:
-    return list(checkpoint.get("callbacks", {}).get("Report", {}).get("val_losses", {}).values())

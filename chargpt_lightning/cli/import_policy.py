@@ -80,15 +80,19 @@ def allow_only_known_imports(named: Iterable[str]) -> None:
 
 def texts_in(dumped: str) -> set[str]:
     """Returns all settings that are text in a parser's dump."""
-    return set(_strings(yaml.safe_load(dumped)))
+    return {value for _, value in named_texts(yaml.safe_load(dumped))}
 
 
-def _strings(settings: Any) -> Iterator[str]:
-    if isinstance(settings, dict | list):
-        for value in settings.values() if isinstance(settings, dict) else settings:
-            yield from _strings(value)
+def named_texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yields names and values of all settings that are text; items of a list have the name of the list."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            yield from named_texts(value, f"{name}.{key}".removeprefix("."))
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from named_texts(value, name)
     elif isinstance(settings, str):
-        yield settings
+        yield name, settings
 
 
 def _defined_as(path: str) -> str:

@@ -4,7 +4,6 @@ A run may come from somebody else, so its settings are not trusted.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import lightning as L
 import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 
+from chargpt_lightning.cli.import_policy import named_texts
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.validation import without
 from chargpt_lightning.utils.atomic import write_atomically
@@ -33,7 +33,7 @@ def require_contained(run: Path, named: set[str]) -> None:
         ConfigError: If a setting points outside the run's directory, or config.yaml is too large or uses aliases.
     """
     path = run / "config.yaml"
-    for name, value in _texts(_load_bounded(path)):
+    for name, value in named_texts(_load_bounded(path)):
         if value not in named and _points_outside(run, name, value):
             raise ConfigError(
                 f"{path}: {name} ({value}) must not point outside the run's directory; "
@@ -51,18 +51,6 @@ def _load_bounded(path: Path) -> Any:
     except yaml.YAMLError:
         return None  # the command line's parser reports the error
     raise ConfigError(f"{path} must be at most 1 MiB of YAML without aliases, as `fit` writes it")
-
-
-def _texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yields names and values of all settings that are text; items of a list have the name of the list."""
-    if isinstance(settings, dict):
-        for key, value in settings.items():
-            yield from _texts(value, f"{name}.{key}".removeprefix("."))
-    elif isinstance(settings, list):
-        for value in settings:
-            yield from _texts(value, name)
-    elif isinstance(settings, str):
-        yield name, settings
 
 
 def _points_outside(run: Path, name: str, value: str) -> bool:

@@ -140,7 +140,7 @@ class History(Logger):
 
 
 def _is_intact(found: list[str], columns: list[str]) -> bool:
-    """Returns whether a header has the expected columns or, if those are unknown, is text with a `step`."""
+    """Whether a header has the expected columns or, if those are unknown, is text with a `step`."""
     if columns:
         return set(columns) <= set(found)
     return "step" in found and not any("\udc80" <= character <= "\udcff" for character in "".join(found))

@@ -15,7 +15,8 @@ from chargpt_lightning.callbacks.count_updates import CountUpdates
 from chargpt_lightning.callbacks.curves import Curves
 from chargpt_lightning.callbacks.evaluation import EvaluateAtBothEnds, Report
 from chargpt_lightning.callbacks.graceful_stop import StopSafely
-from chargpt_lightning.callbacks.model_checkpoint import BestAndLast, HistoryInCheckpoints, last_checkpoint
+from chargpt_lightning.callbacks.metrics_history import HistoryInCheckpoints
+from chargpt_lightning.callbacks.model_checkpoint import BestAndLast, last_checkpoint
 from chargpt_lightning.callbacks.progress_bar import StepBar
 from chargpt_lightning.callbacks.samples import Samples, accepts_text
 from chargpt_lightning.callbacks.throughput import Speed
