@@ -43,6 +43,9 @@ class Wandb(WandbLogger):
 
 
 def _wandb_id(run: Path) -> str | None:
-    """The id of the W&B run in a run's directory, whose folder is called like `run-20260131_235959-ID`, or None."""
-    folders = sorted(path.name for path in run.glob("wandb/*run-*_*-*"))
-    return folders[-1].split("run-", 1)[1].split("-", 1)[1] if folders else None
+    """Returns the id of the latest W&B run in a run's directory, or None; W&B's file is `run-TIME-ID/run-ID.wandb`.
+
+    The name of the folder is not enough: of two that start within a second, the second has a number after the id.
+    """
+    files = sorted(run.glob("wandb/*run-*_*-*/run-*.wandb"))
+    return files[-1].stem.removeprefix("run-") if files else None

@@ -14,7 +14,7 @@ from support.other_loggers import (
     wandb_records,
 )
 
-from chargpt_lightning.loggers.wandb import Wandb
+from chargpt_lightning.loggers.wandb import Wandb, _wandb_id
 
 pytestmark = pytest.mark.usefixtures("wandb_offline")
 
@@ -42,11 +42,27 @@ def test_a_branch_is_another_run_to_wandb(run, given):
     for checkpoint, steps in (("last", "4"), (str(older), "4"), ("last", "5")):
         wandb.finish()
         assert run("fit", "--ckpt_path", checkpoint, "--trainer.max_steps", steps).code == 0
-    ids = [
-        [path.name.rsplit("-", 1)[1] for path in one.glob("wandb/*run-*-*")] for one in (RUN, Path("runs/version_1"))
-    ]
-    assert [len(set(of_run)) for of_run in ids] == [1, 1]
-    assert set(ids[0]) != set(ids[1])
+    ids = [{file.stem for file in one.glob("wandb/*/run-*.wandb")} for one in (RUN, Path("runs/version_1"))]
+    assert [len(of_run) for of_run in ids] == [1, 1]
+    assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize(
+    ("folders", "id"),
+    [
+        ([], None),
+        (["offline-run-20260131_235959-abc12"], "abc12"),
+        (["run-20260131_235959-my-own-run"], "my-own-run"),
+        (["run-20260131_235959-abc12", "run-20260131_235959-abc12-1"], "abc12"),  # within a second
+        (["offline-run-20260131_235959-older", "offline-run-20260201_000001-newer"], "newer"),
+    ],
+)
+def test_the_id_of_a_wandb_run_is_read_from_the_name_of_its_file(tmp_path, folders, id):
+    for folder in folders:
+        (tmp_path / "wandb" / folder).mkdir(parents=True)
+        name = folder.split("-", 2 + folder.startswith("offline"))[-1].removesuffix("-1")
+        (tmp_path / "wandb" / folder / f"run-{name}.wandb").touch()
+    assert _wandb_id(tmp_path) == id
 
 
 def test_without_a_login_the_run_is_refused_in_one_line(run, monkeypatch):

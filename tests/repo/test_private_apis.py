@@ -608,10 +608,11 @@ def test_lightning_gives_wandb_a_setting_that_wandb_warns_of():
     assert "anonymous" in WandbLogger()._wandb_init, "Lightning no longer does: loggers.Wandb need not drop it"
 
 
-def test_wandb_calls_its_folders_by_the_time_and_the_id():
-    folder = Path(wandb.Settings(run_id="an-id", mode="offline", x_start_time=0.0).sync_dir)
-    assert folder.parent.name == "wandb"
-    assert re.fullmatch(r"offline-run-\d{8}_\d{6}-an-id", folder.name)
+def test_wandb_names_its_file_by_the_id_and_its_folder_by_the_time():
+    file = Path(wandb.Settings(run_id="an-id", mode="offline", x_start_time=0.0).sync_file)
+    assert file.name == "run-an-id.wandb"
+    assert re.fullmatch(r"offline-run-\d{8}_\d{6}-an-id", file.parent.name)
+    assert file.parent.parent.name == "wandb"
 
 
 def test_a_file_of_torch_save_is_an_archive_without_attributes_or_compression():
