@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from chargpt_lightning import GPT, CharGPT, GPTConfig, ModernGPT, sampling
-from chargpt_lightning.callbacks.samples import Samples
+from chargpt_lightning.callbacks.samples import LogSamples
 from chargpt_lightning.sampling import SampleConfig, continue_prompt, generate, next_ids
 from chargpt_lightning.utils.errors import ConfigError
 
@@ -208,7 +208,7 @@ def by_predict_step(module, config):
 
 def by_samples(module, config):
     data = SimpleNamespace(prompt_ids=torch.tensor([1]))
-    Samples(config).on_validation_epoch_start(SimpleNamespace(datamodule=data, loggers=[]), module)
+    LogSamples(config).on_validation_epoch_start(SimpleNamespace(datamodule=data, loggers=[]), module)
 
 
 @pytest.mark.parametrize("draw", [by_generate, by_sample, by_predict_step, by_samples])

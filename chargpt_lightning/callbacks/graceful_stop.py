@@ -24,7 +24,7 @@ from chargpt_lightning.utils.signals import SIGNAL_EXIT_BASE, Stopped, stop_now
 log = logging.getLogger(__name__)
 
 
-class StopSafely(Checkpoint):
+class GracefulStop(Checkpoint):
     """Saves and stops a run after the current update, on a signal or on `trainer.should_stop` (max_time).
 
     It is a Checkpoint because Lightning runs these last, so that what other callbacks do after an update is saved too.

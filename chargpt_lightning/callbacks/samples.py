@@ -57,7 +57,7 @@ def accepts_text(logger: object) -> bool:
     return isinstance(logger, (TensorBoardLogger, WandbLogger))
 
 
-class Samples(Callback):
+class LogSamples(Callback):
     """Logs a sample at each evaluation: the first sample of `predict`, up to MAX_CHARACTERS long.
 
     Args:

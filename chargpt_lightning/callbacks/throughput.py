@@ -16,7 +16,7 @@ MATMUL_SIZES = (256, 512, 1024, 2048, 4096, 8192)  # rows and columns
 MIN_MATMUL_S = 0.005  # for the duration of a product to be accurate
 
 
-class Speed(Callback):
+class Throughput(Callback):
     """Logs at each evaluation how fast the updates since the last one were, without the evaluations themselves.
 
     `tokens_per_second` counts all devices together. `mfu` is the ratio of a device's FLOP/s to its matmul FLOP/s in the

@@ -14,12 +14,12 @@ from lightning.pytorch.loggers import Logger
 from chargpt_lightning.callbacks.count_updates import CountUpdates
 from chargpt_lightning.callbacks.curves import Curves
 from chargpt_lightning.callbacks.evaluation import EvaluateAtBothEnds, Report
-from chargpt_lightning.callbacks.graceful_stop import StopSafely
+from chargpt_lightning.callbacks.graceful_stop import GracefulStop
 from chargpt_lightning.callbacks.metrics_history import HistoryInCheckpoints
 from chargpt_lightning.callbacks.model_checkpoint import BestAndLast, last_checkpoint
 from chargpt_lightning.callbacks.progress_bar import StepBar
-from chargpt_lightning.callbacks.samples import Samples, accepts_text
-from chargpt_lightning.callbacks.throughput import Speed
+from chargpt_lightning.callbacks.samples import LogSamples, accepts_text
+from chargpt_lightning.callbacks.throughput import Throughput
 from chargpt_lightning.checkpoints.io import AtomicCheckpointIO
 from chargpt_lightning.loggers.csv_logger import History
 from chargpt_lightning.loggers.tensorboard import TensorBoard
@@ -46,12 +46,12 @@ def trainer_arguments(trainer: Any, origin: Origin | None, sampling: SampleConfi
         ConfigError: If loggers are turned off.
     """
     loggers = _loggers(trainer, origin)
-    samples = [Samples(sampling)] if any(map(accepts_text, loggers)) else []
+    samples = [LogSamples(sampling)] if any(map(accepts_text, loggers)) else []
     return {
         "logger": loggers,
         "callbacks": [*_callbacks(trainer, origin), *samples],
         "plugins": [*listed(trainer.plugins), AtomicCheckpointIO()],
-        "enable_checkpointing": True,  # otherwise StopSafely could not be one of the callbacks
+        "enable_checkpointing": True,  # otherwise GracefulStop could not be one of the callbacks
     }
 
 
@@ -73,7 +73,15 @@ def _callbacks(trainer: Any, origin: Origin | None) -> list[L.Callback]:
         callbacks.append(BestAndLast(*branch))
     if can_draw():
         callbacks.append(Curves())
-    return [*callbacks, EvaluateAtBothEnds(), Speed(), Report(), HistoryInCheckpoints(), CountUpdates(), StopSafely()]
+    return [
+        *callbacks,
+        EvaluateAtBothEnds(),
+        Throughput(),
+        Report(),
+        HistoryInCheckpoints(),
+        CountUpdates(),
+        GracefulStop(),
+    ]
 
 
 def count_devices(trainer: Namespace) -> int:

@@ -93,6 +93,6 @@ class LayersOfItsOwn(Precision):
 
 
 def test_operations_are_counted_also_if_the_precision_replaces_layers(clock):
-    evaluated = {"check_val_every_n_epoch": None, "val_check_interval": 2, "callbacks": [throughput.Speed()]}
+    evaluated = {"check_val_every_n_epoch": None, "val_check_interval": 2, "callbacks": [throughput.Throughput()]}
     plain, other = (fit(tiny(), **evaluated, plugins=plugins).callback_metrics for plugins in ([], [LayersOfItsOwn()]))
     assert plain["mfu"] == other["mfu"] > 0

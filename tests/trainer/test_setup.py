@@ -102,5 +102,5 @@ def test_samples_are_drawn_for_loggers_that_show_text_only():
         settings = trainer_arguments(SimpleNamespace(**given), None, SampleConfig())
         return [type(callback).__name__ for callback in settings["callbacks"]]
 
-    assert callbacks(TensorBoard()) == [*callbacks(None), "Samples"]
+    assert callbacks(TensorBoard()) == [*callbacks(None), "LogSamples"]
     assert callbacks(CSVLogger("other")) == callbacks(None)
