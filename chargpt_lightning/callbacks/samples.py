@@ -43,9 +43,10 @@ class SampleWriter(Callback):
     ) -> None:
         """Writes the other samples, given the ids (B, T) of all."""
         assert isinstance(pl_module, CharGPT)
+        vocab = pl_module.vocab
         _write("\n")
         for ids in outputs[1:]:
-            _write(f"---------------\n{pl_module.vocab.decode(ids)}\n")
+            _write(f"---------------\n{vocab.decode(ids)}\n")
 
 
 def _write(text: str) -> None:

@@ -52,7 +52,7 @@ class Throughput(Callback):
             self._per_s = self._tokens / (time.perf_counter() - self._start_s)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs the figures beside those of the evaluation."""
+        """Logs the speed with the metrics of the evaluation."""
         if not trainer.sanity_checking:
             flop_per_s = self._per_s / trainer.world_size * self._flop_per_token  # of this device
             pl_module.log(TOKENS_PER_SECOND, self._per_s, sync_dist=True)

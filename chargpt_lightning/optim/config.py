@@ -116,9 +116,9 @@ class OptimizerConfig:
             network: Network whose parameters it updates.
             step: Number of updates made so far.
         """
-        groups = self.groups(network)
+        groups, ratio = self.groups(network), self.learning_rate_ratio(step)
         scheduler.base_lrs = [group["lr"] for group in groups]
         scheduler.lr_lambdas = [self.learning_rate_ratio] * len(groups)
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
             del settings["params"]  # a sharded network may hold them unsharded at this moment
-            group.update(settings | {"lr": settings["lr"] * self.learning_rate_ratio(step)})
+            group.update(settings | {"lr": settings["lr"] * ratio})

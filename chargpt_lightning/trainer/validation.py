@@ -1,6 +1,6 @@
 """Refuses settings of the Trainer, and callbacks of Lightning's, that cannot work in a run.
 
-Training is one epoch without an end, evaluated by steps.
+Training is a single endless epoch, and evaluations are scheduled by steps.
 """
 
 from collections.abc import Iterable, Iterator

@@ -35,6 +35,5 @@ class BreakWeights(Callback):
     @torch.no_grad()
     def on_validation_end(self, trainer, pl_module):
         if not trainer.sanity_checking:
-            trainer.optimizers[0].param_groups[0]["params"][0].fill_(
-                math.inf
-            )  # the network's own may be unsharded copies
+            # The optimizer's, because the network's own may be unsharded copies.
+            trainer.optimizers[0].param_groups[0]["params"][0].fill_(math.inf)
