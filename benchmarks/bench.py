@@ -10,6 +10,7 @@ class Sizes:
 
     rounds: int = 5  # of measurements that take seconds
     long_rounds: int = 3  # of measurements that take minutes
+    products: int = 15  # of large matrices, whose median is the rate
     steps: int = 100  # of a loop or a command whose step is timed
     process_steps: int = 2000  # of the recipe, which evaluates after each eighth of them
     fast_steps: int = 100  # of the fast recipe
@@ -22,7 +23,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    1, 1, steps=40, process_steps=24, fast_steps=24, changes=2, seeds=1,
+    1, 1, products=2, steps=24, process_steps=16, fast_steps=16, changes=2, seeds=1,
     samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1,
 )  # fmt: skip
 

@@ -30,7 +30,9 @@ def contenders(bench: Bench) -> dict[str, Callable[[], Figures]]:
     loop = partial(worker, bench, "training_loop", text=str(bench.text), steps=steps)
     found: dict[str, Callable[[], Figures]] = {}
     for name, precision in precisions().items():
-        found[f"matrix products, {name}"] = partial(worker, bench, "matmul", precision=precision)
+        found[f"matrix products, {name}"] = partial(
+            worker, bench, "matmul", precision=precision, repetitions=bench.sizes.products
+        )
         found[f"fit, {name}"] = partial(fit, bench, steps, steps, "--trainer.precision", precision)
         found[f"bare loop, {name}"] = partial(loop, precision=precision)
         if find_spec("transformers"):

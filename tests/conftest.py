@@ -1,11 +1,17 @@
-"""A home directory of its own for every test, and the command line as a user calls it."""
+"""A home directory of its own for every test, and the command line as a user calls it.
 
+Fixtures import this package, which takes seconds, because pytest-xdist reads this file before it starts its processes.
+"""
+
+import functools
+import gc
 import os
 import re
 import shutil
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import pytest
@@ -15,28 +21,94 @@ os.environ["OMP_NUM_THREADS"] = "1"  # threads of torch, here and in subprocesse
 from support import ROOT
 from support.command_line import TINY, VERSE, Result
 
-from chargpt_lightning import CharGPT
-from chargpt_lightning.__main__ import main
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory) -> Path:
+    """Where all tests of this process work, one after the other: a run copied from test to test keeps its paths."""
+    get_temp_dir()  # multiprocessing's, made here because a test may have a temporary directory of its own
+    return tmp_path_factory.mktemp("desk")
+
+
+@pytest.fixture
+def tmp_path(desk) -> Path:
+    """The desk, empty."""
+    return cleared(desk)
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
     """An empty home, and a working directory with a text and, like a clone, with configs/."""
+    settle(tmp_path, monkeypatch)
+
+
+def cleared(directory: Path) -> Path:
+    """Deletes what is in a directory."""
+    try:
+        shutil.rmtree(directory)
+    except PermissionError:  # Windows: objects that wait for the garbage collector hold files open
+        gc.collect()
+        shutil.rmtree(directory)
+    directory.mkdir()
+    return directory
+
+
+def settle(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes home and working directory below an empty directory, and saves what a run would spend on this machine."""
     for name in ("HOME", "USERPROFILE"):  # on Windows
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+        monkeypatch.setenv(name, str(directory / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(directory / "home" / "cache"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(directory.parent / "inductor"))
     monkeypatch.setenv("DISABLE_MPS", "1")  # a Mac's GPU rounds differently, and has no float64
-    work = tmp_path / "work"
+    work = directory / "work"
     work.mkdir()
     (work / "verse.txt").write_text(VERSE * 20, encoding="utf-8", newline="\n")
     shutil.copytree(ROOT / "configs", work / "configs")  # Windows requires rights for links
     monkeypatch.chdir(work)
+    reuse(monkeypatch)
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """Runs draw no curves, which take a third of a second at each evaluation, except in test_curves.py."""
+@functools.cache
+def made_once() -> tuple[Callable[..., float], Callable[..., None]]:
+    """The measurement of the machine, and the making of parsers, whose results are kept."""
+    from chargpt_lightning.callbacks import throughput
+    from chargpt_lightning.cli.cli import CharCLI
+
+    setup_parser, parsers = CharCLI.setup_parser, {}
+
+    def setup_parser_once(cli: CharCLI, add_subcommands: bool, main: dict, subcommands: dict) -> None:
+        key = (main["prog"], *subcommands)
+        if key not in parsers:
+            setup_parser(cli, add_subcommands, main, subcommands)
+            made = {name: value for name, value in vars(cli).items() if "parser" in name or "arguments" in name}
+            if len(subcommands) == 1:  # printing completions, which needs all, leaves their parsers unusable
+                parsers[key] = made
+        else:
+            vars(cli).update(parsers[key])
+
+    return functools.cache(throughput.matmul_flop_per_s), setup_parser_once
+
+
+def reuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves what each run would spend: parsers, a measurement of the machine, and curves, which test_curves.py draws."""
+    matmul_flop_per_s, setup_parser = made_once()
+    monkeypatch.setattr("chargpt_lightning.callbacks.throughput.matmul_flop_per_s", matmul_flop_per_s)
+    monkeypatch.setattr("chargpt_lightning.cli.cli.CharCLI.setup_parser", setup_parser)
     monkeypatch.setattr("chargpt_lightning.trainer.setup.can_draw", lambda: False)
+
+
+def command_line(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
+    """Runs the command line in this process; returns its exit code."""
+    from chargpt_lightning.__main__ import main
+
+    monkeypatch.setattr(sys, "argv", ["chargpt", *args])
+    try:
+        main()
+    except SystemExit as exit:
+        return exit.code
+    finally:
+        os.environ.pop("PL_GLOBAL_SEED", None)
+        os.environ.pop("PL_SEED_WORKERS", None)
+    return 0
 
 
 @pytest.fixture
@@ -44,32 +116,36 @@ def run(capfd, monkeypatch):
     """Runs the command line in this process; returns exit code, stdout and stderr."""
 
     def run(*args: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["chargpt", *args])
         capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as exit:
-            code = exit.code
-        finally:
-            os.environ.pop("PL_GLOBAL_SEED", None)
-            os.environ.pop("PL_SEED_WORKERS", None)
+        code = command_line(monkeypatch, *args)
         out, err = capfd.readouterr()
         return Result(code, out, err.replace(os.sep, "/"))
 
     return run
 
 
+@pytest.fixture(scope="session")
+def runs_of_tiny(desk, tmp_path_factory) -> Path:
+    """The directory `runs` that TINY leaves."""
+    kept = tmp_path_factory.mktemp("kept") / "runs"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        settle(cleared(desk), monkeypatch)
+        assert command_line(monkeypatch, *TINY) == 0
+        shutil.copytree("runs", kept)
+    return kept
+
+
 @pytest.fixture
-def tiny_run(run) -> Path:
-    """The directory of a run of five updates."""
-    assert run(*TINY).code == 0
+def tiny_run(runs_of_tiny) -> Path:
+    """The directory of a run of five updates, copied from the one that trained it."""
+    shutil.copytree(runs_of_tiny, "runs")
     return Path("runs/version_0")
 
 
 @pytest.fixture
 def during(monkeypatch):
     """Calls `happens` within the updates of these numbers, once in each."""
+    from chargpt_lightning import CharGPT
 
     def during(*steps: int, happens: Callable[[], object]) -> None:
         left = set(steps)
@@ -93,7 +169,7 @@ def interrupt(during):
 
 
 @pytest.fixture
-def two_devices(monkeypatch):
+def for_two_devices(monkeypatch):
     """Seventeen windows to evaluate on: with two devices and batches of two, the last batch has one for one device."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -127,12 +203,19 @@ def books() -> list[str]:
     return names
 
 
+def pytest_collection_finish():
+    """Spares the garbage collector the objects of all imported packages."""
+    gc.collect()
+    gc.freeze()
+
+
 CALLED = {"chargpt": "/usr/bin/chargpt", "python -m chargpt_lightning": "/here/chargpt_lightning/__main__.py"}
 
 
 @pytest.fixture(params=CALLED)
 def printed(request, monkeypatch, capfd):
     """Runs the command line, called as a command or as a module; returns its stdout."""
+    from chargpt_lightning.__main__ import main
 
     def printed(*args: str) -> str:
         monkeypatch.setattr(sys, "argv", [CALLED[request.param], *args])

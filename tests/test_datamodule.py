@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from support.command_line import VERSE
 from support.platforms import not_on_windows
+from support.processes import FORK
 
 from chargpt_lightning import CharDataModule, datamodule
 from chargpt_lightning.data.corpus import cache_directory
@@ -98,7 +99,6 @@ def test_a_pickled_dataset_contains_no_ids(counting):
     assert max(sizes) < 1000
 
 
-@pytest.mark.slow
 def test_spawned_workers_keep_the_order_and_the_position(counting):
     plain = counting()
     plain.trainer = trainer(step=3)
@@ -106,7 +106,7 @@ def test_spawned_workers_keep_the_order_and_the_position(counting):
     data.trainer = trainer(step=3)
     data.trainer.cannot_be_sent = lambda: None  # like a real trainer
     loader = data.train_dataloader()
-    loader.multiprocessing_context = "spawn"
+    loader.multiprocessing_context = FORK  # sends workers what spawning would
     assert all(map(torch.equal, train_batches(plain, 5), [ids for ids, _ in islice(loader, 5)]))
     data.trainer.global_step = 4
     (first, _), (expected, _) = next(iter(loader)), list(islice(plain.train_dataloader(), 2))[1]

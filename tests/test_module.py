@@ -1,6 +1,7 @@
 """CharGPT under a Trainer: schedule, clipping, evaluation, compilation."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -111,7 +112,10 @@ def test_validate_logs_the_mean_over_the_whole_split():
 @compiles
 @pytest.mark.parametrize("network", [{}, FAST], ids=["gpt2", "fast"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("bf16-mixed", 2e-3)])
-def test_compilation_changes_neither_names_nor_figures(precision, tolerance, network):
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compilation_changes_neither_names_nor_figures(monkeypatch, backend, precision, tolerance, network):
+    """With torch's default backend, which compiles C++ for ten seconds, or with one that only traces the network."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain, compiled = tiny(**network), tiny(**network, compile=True)
     names = list(plain.state_dict())
     evaluated = {"max_steps": 2, "val_check_interval": 2, "check_val_every_n_epoch": None, "precision": precision}

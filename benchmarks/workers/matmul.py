@@ -14,7 +14,7 @@ RECIPE = [(768, 128, 384), (768, 128, 128), (768, 128, 512), (768, 512, 128)]  #
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 
 
-def measure(precision: str, repetitions: int = 15) -> Figures:
+def measure(precision: str, repetitions: int) -> Figures:
     """Measures the rate of a large square product, and that of the products in the recipe's network."""
     dtype = DTYPES[precision]
     return {

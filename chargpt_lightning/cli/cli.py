@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from chargpt_lightning.callbacks.samples import SampleWriter, accepts_text
 from chargpt_lightning.cli.import_policy import allow_only_known_imports, texts_in
 from chargpt_lightning.cli.nanogpt_flags import flags_of_counts, shared_equally, take_counts, training_flags, translate
-from chargpt_lightning.cli.parser import Parser, configs_first, help_texts, join_texts
+from chargpt_lightning.cli.parser import Parser, configs_first, help_texts, join_texts, subcommands_asked_for
 from chargpt_lightning.cli.run_config import SaveConfig, require_contained
 from chargpt_lightning.datamodule import CharDataModule
 from chargpt_lightning.module import CharGPT
@@ -48,12 +48,14 @@ class CharCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None) -> None:
+        args = sys.argv[1:] if args is None else args
+        self._asked_for = subcommands_asked_for(args)
         super().__init__(
             CharGPT,
             CharDataModule,
-            args=sys.argv[1:] if args is None else args,
+            args=args,
             parser_class=Parser,
-            parser_kwargs=help_texts(),
+            parser_kwargs=help_texts(self._asked_for),
             trainer_defaults={
                 "default_root_dir": "runs",
                 "check_val_every_n_epoch": None,  # training windows never end, so evaluations are counted in steps
@@ -71,15 +73,15 @@ class CharCLI(LightningCLI):
         """Makes a parser that accepts no abbreviations, and raises errors instead of printing them."""
         return super().init_parser(allow_abbrev=False, exit_on_error=False, **kwargs)
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Returns the subcommands, and the parameters of the Trainer's methods that are not flags."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning's is static
+        """Returns the subcommands to parse, and the parameters of the Trainer's methods that are not flags."""
         set_here = {"model", "datamodule", "weights_only"}
-        return {
+        not_flags = {
             "fit": set_here | {"train_dataloaders", "val_dataloaders"},
             "validate": set_here | {"dataloaders", "verbose"},
             "predict": set_here | {"dataloaders", "return_predictions"},
         }
+        return {name: not_flags[name] for name in self._asked_for}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the sampling flags, and links the settings that data and model share."""

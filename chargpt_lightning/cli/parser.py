@@ -14,21 +14,29 @@ from chargpt_lightning.cli.recipes import find_config, recipes
 from chargpt_lightning.cli.shell_completion import PrintCompletion
 from chargpt_lightning.utils.console import PACKAGE, VERSION, program_name
 
+SUBCOMMANDS = {
+    "fit": "Trains a network and keeps the best.",
+    "validate": "Evaluates a checkpoint on the entire val split.",
+    "predict": "Samples text from a checkpoint.",
+}
 _USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's default lists every option
 
 Tool = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # makes the parser, given its name; does the work
 TOOLS: dict[str, Tool] = {"export": (export_parser, export), "plot": (plot_parser, plot)}  # need no trainer
 
 
-def help_texts() -> dict[str, Any]:
-    """Returns LightningCLI's `parser_kwargs`: the help texts of the program and its subcommands."""
+def subcommands_asked_for(args: list[str]) -> list[str]:
+    """Returns the only subcommand that needs a parser, as building one takes time; all if the first word is none."""
+    return args[:1] if args[:1] and args[0] in SUBCOMMANDS else list(SUBCOMMANDS)
+
+
+def help_texts(subcommands: list[str]) -> dict[str, Any]:
+    """Returns LightningCLI's `parser_kwargs`: the help texts of the program and of these subcommands."""
     return {
         "prog": program_name(),
         "description": "Trains, validates and samples a character-level GPT.",
         "epilog": f"Recipes that --config accepts by name: {', '.join(recipes())}.",
-        "fit": {"description": "Trains a network and keeps the best.", "usage": _USAGE},
-        "validate": {"description": "Evaluates a checkpoint on the entire val split.", "usage": _USAGE},
-        "predict": {"description": "Samples text from a checkpoint.", "usage": _USAGE},
+        **{name: {"description": SUBCOMMANDS[name], "usage": _USAGE} for name in subcommands},
     }
 
 

@@ -1,12 +1,14 @@
 """Samples: as `predict` writes them, and as TensorBoard and W&B get them at each evaluation."""
 
-import subprocess
-import sys
+import signal
+import time
 
 import pytest
 import torch
 from support.command_line import TINY
 from support.other_loggers import RUN, TENSORBOARD, samples_in_tensorboard
+from support.platforms import posix
+from support.processes import MODULE, Python
 
 
 def test_stdout_has_only_the_samples_and_they_are_reproducible(run, tiny_run):
@@ -22,12 +24,15 @@ def test_stdout_has_only_the_samples_and_they_are_reproducible(run, tiny_run):
     assert other.out != first.out
 
 
+@posix
 def test_a_sample_is_written_while_it_is_drawn(tiny_run):
-    command = [sys.executable, "-m", "chargpt_lightning", "predict", "--start=When ", "--max_new_tokens=1000000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout.read(25).startswith(b"When ")
-        assert process.poll() is None
-        process.kill()
+    process = Python(*MODULE, "predict", "--start=When ", "--max_new_tokens=1000000")
+    while process.is_running() and len(process.out) < 25:
+        time.sleep(0.01)
+    process.kill()
+    result = process.result()
+    assert result.code == -signal.SIGKILL, f"it ended by itself: {result.err}"
+    assert result.out.startswith("When ")
 
 
 def test_a_logged_sample_is_the_first_that_predict_writes(run):

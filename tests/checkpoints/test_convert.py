@@ -11,8 +11,9 @@ import pytest
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from support import ROOT
-from support.command_line import TINY
+from support.command_line import TINY, Result
 from support.platforms import posix, several_devices
+from support.processes import forked, two_devices
 from support.several_devices import DDP, FSDP2
 
 from chargpt_lightning import CharGPT
@@ -37,29 +38,33 @@ def temporary(monkeypatch) -> Path:
     return directory
 
 
-def kill_in_training(of_nanogpt: str, *devices: str) -> str:
-    """Resumes the checkpoint in a process that gets SIGKILL within an update; returns its stderr."""
-    stop = ["--trainer.callbacks", "support.callbacks.StopAt", "--trainer.callbacks.step", "8"]
-    stop += ["--trainer.callbacks.signum", str(int(signal.SIGKILL)), "--trainer.callbacks.rank", "0"]
-    command = [sys.executable, "-m", "chargpt_lightning", *RESUMED, "--ckpt_path", of_nanogpt, *devices, *stop]
+STOP = ["--trainer.callbacks", "support.callbacks.StopAt", "--trainer.callbacks.step", "8"]
+STOP += ["--trainer.callbacks.signum", str(int(signal.SIGKILL)), "--trainer.callbacks.rank", "0"]
+
+
+def launched(*args: str) -> Result:
+    """Runs a command in a new Python, whose launcher starts the second device."""
+    command = [sys.executable, "-m", "chargpt_lightning", *args]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    return killed.stderr
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 @posix
 def test_a_kill_in_training_leaves_no_temporary_file(of_nanogpt, temporary):
-    assert "resuming in a new directory at step 5" in kill_in_training(of_nanogpt)
+    killed = forked(*RESUMED, "--ckpt_path", of_nanogpt, *STOP)
+    assert killed.code == -signal.SIGKILL, killed.err
+    assert "resuming in a new directory at step 5" in killed.err
     assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.slow
 @several_devices
-@pytest.mark.usefixtures("two_devices")
-@pytest.mark.parametrize("devices", [DDP, FSDP2], ids=["DDP", "FSDP2"])
-def test_a_kill_of_one_of_two_devices_leaves_no_temporary_file(of_nanogpt, temporary, devices):
-    kill_in_training(of_nanogpt, *devices, "--gradient_accumulation_steps=2")
+@pytest.mark.usefixtures("for_two_devices")
+@pytest.mark.parametrize(("start", "two"), [(launched, DDP), (two_devices, FSDP2)], ids=["DDP, python -m", "FSDP2"])
+def test_a_kill_of_one_of_two_devices_leaves_no_temporary_file(of_nanogpt, temporary, start, two):
+    killed = start(*RESUMED, "--ckpt_path", of_nanogpt, *two, *STOP, "--gradient_accumulation_steps=2")
+    assert killed.code == -signal.SIGKILL, killed.err
     assert [path for path in temporary.iterdir() if path.suffix == ".ckpt"] == []
 
 

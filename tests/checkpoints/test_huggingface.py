@@ -80,6 +80,7 @@ def test_the_exported_tokenizer_encodes_as_the_vocabulary_does(run):
     assert len(reference) == len(vocab.alphabet)
 
 
+@pytest.mark.slow
 def test_transformers_alone_generates_the_same_text(folder):
     command = [sys.executable, "-c", ALONE]
     printed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout

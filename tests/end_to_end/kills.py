@@ -9,15 +9,19 @@ exits with 1 if there are unreadable checkpoints or differences.
 
 import argparse
 import random
-import subprocess
+import re
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import takewhile
+from contextlib import chdir
 from pathlib import Path
 
 import torch
+
+sys.path.append(str(Path(__file__).parent.parent))  # as pytest does
+from support.processes import MODULE, Python
 
 from chargpt_lightning.checkpoints.io import read_checkpoint
 from chargpt_lightning.utils.errors import ConfigError
@@ -25,13 +29,13 @@ from chargpt_lightning.utils.metrics import TIMING
 from chargpt_lightning.utils.plotting import read_columns
 
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
-COMMAND = [sys.executable, "-m", "chargpt_lightning", "fit", "--trainer.accelerator", "cpu"]
+COMMAND = [*MODULE, "fit", "--trainer.accelerator", "cpu"]
 SETTINGS = [
     *("--data.text", "verse.txt", "--data.batch_size", "2", "--data.eval_iters", "2", "--model.dropout", "0.2"),
     *("--model.n_layer", "1", "--model.n_head", "2", "--model.n_embd", "8", "--model.block_size", "8"),
     *("--trainer.val_check_interval", "10", "--trainer.log_every_n_steps", "1"),
 ]
-LONGEST_DELAY_S = 4.0  # after training has started; an evaluation that draws curves.png takes a third of a second
+LONGEST_DELAY_S = 2.0  # after training has started; an evaluation that draws curves.png takes a third of a second
 
 
 def main() -> None:
@@ -64,17 +68,18 @@ def compare(work: Path, kills: int, chance: random.Random) -> tuple[int, list[st
 def start(work: Path, root: str, steps: int, kill_after_s: float | None = None) -> None:
     """Starts or resumes the run below `root`; kills it after a delay, or waits until it ends."""
     settings = ["--ckpt_path", "last"] if list(work.glob(f"{root}/*/checkpoints/*.ckpt")) else SETTINGS
-    command = [*COMMAND, *settings, "--trainer.default_root_dir", root, "--trainer.max_steps", str(steps)]
-    process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
+    roots = ["--trainer.default_root_dir", root, "--trainer.max_steps", str(steps)]
+    with chdir(work):
+        process = Python(*COMMAND, *settings, *roots)
+    expected = 0
     if kill_after_s is not None:
-        before = list(takewhile(lambda line: not line.startswith("run: "), process.stderr))
-        assert process.poll() is None, "".join(before)
+        while process.is_running() and not re.search("^run: ", process.err, re.MULTILINE):
+            time.sleep(0.01)
         time.sleep(kill_after_s)
-        alive = process.poll() is None
         process.kill()
-    _, errors = process.communicate()
-    assert process.returncode == 0 if kill_after_s is None else alive, errors
+        expected = -signal.SIGKILL
+    result = process.result()
+    assert result.code == expected, result.err
 
 
 def unreadable(checkpoint: Path) -> bool:

@@ -39,6 +39,11 @@ def language(request, run):
     return request.param
 
 
+@pytest.mark.parametrize(
+    "language",
+    ["japanese", *(pytest.param(name, marks=pytest.mark.slow) for name in ("emoji", "arabic and hebrew"))],
+    indirect=True,
+)
 def test_a_network_of_a_language_is_trained_validated_and_sampled_on_any_machine(run, language):
     text, prompt = TEXTS[language], PROMPTS[language]
     best = Path("runs/version_0/checkpoints/best.ckpt")

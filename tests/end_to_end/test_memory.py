@@ -1,13 +1,13 @@
 """The memory of training and evaluation does not grow with the text."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.command_line import VERSE
 from support.nanogpt_folder import prepare
+from support.processes import Python
 
 from chargpt_lightning.data.windows import MAX_SHUFFLED
 
@@ -43,7 +43,6 @@ def many_verses(form: str, repetitions: int) -> str:
 def test_memory_does_not_grow_with_the_text(form):
     peaks_kib = []
     for repetitions in (20_000, 1_000_000):  # 1 and 67 MB
-        command = [sys.executable, "-c", PEAK, many_verses(form, repetitions)]
-        peaks_kib.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
+        peaks_kib.append(int(Python("-c", PEAK, many_verses(form, repetitions)).result().out))
     shuffled_kib = MAX_SHUFFLED * 8 // 1024
     assert peaks_kib[1] - peaks_kib[0] < shuffled_kib + 8 * 1024, peaks_kib

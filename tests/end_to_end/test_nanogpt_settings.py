@@ -74,15 +74,15 @@ def test_devices_share_the_batches_of_nanogpts_update(run):
 
 
 @pytest.mark.parametrize("name", OF_THE_RUN)
-@pytest.mark.parametrize("value", ["x", None, [1], {}, True, float("nan"), -1])
-def test_a_setting_that_is_no_number_of_its_type_is_ignored(run, name, value):
+def test_a_setting_that_is_no_number_of_its_type_is_ignored(run, name):
     others = {other: OF_THE_RUN[other] for other in OF_THE_RUN if other != name}
     path = (fit := import_with(others))[2]
     without = run(*fit, "--print_config")
     checkpoint = torch.load(path, weights_only=True)
-    torch.save(checkpoint | {"config": checkpoint["config"] | {name: value}}, path)
-    result = run(*fit, "--print_config")
-    assert (result.code, result.out) == (0, without.out)
+    for value in ("x", None, [1], {}, True, float("nan"), -1):
+        torch.save(checkpoint | {"config": checkpoint["config"] | {name: value}}, path)
+        result = run(*fit, "--print_config")
+        assert (result.code, result.out) == (0, without.out), value
 
 
 @pytest.mark.parametrize("subcommand", ["validate", "predict"])

@@ -1,21 +1,19 @@
 """Two runs at once, a crash in the middle of a write, and texts with strange characters or code in them."""
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from support.command_line import TINY, exact_rows
 from support.hostile import Payload
+from support.processes import MODULE, Python
 
 
 def test_two_runs_at_once_do_not_touch_each_others_files(run):
     run(*TINY)
-    command = [sys.executable, "-m", "chargpt_lightning", *TINY]
-    both = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    both = [Python(*MODULE, *TINY) for _ in range(2)]
+    assert [process.result().code for process in both] == [0, 0]
     first, *others = (exact_rows(path) for path in Path("runs").glob("version_*"))
     assert others == [first, first]
 

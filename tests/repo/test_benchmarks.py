@@ -2,20 +2,21 @@
 
 import json
 import math
-import os
-import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support.processes import Python
 
 pytest.importorskip("termios", reason="the benchmarks run commands at pseudo-terminals")
 
+from benchmarks import compilation, contenders, fast, sampling
+from benchmarks.__main__ import main
 from benchmarks.bench import QUICK, Bench
 from benchmarks.clock import WARMUP, steady_ms, steps_ms
 from benchmarks.compilation import break_even
-from benchmarks.contenders import fit, nanogpt_train
+from benchmarks.contenders import nanogpt_train, run
 from benchmarks.figures import Row, compare, interleave, not_measured, table
 from benchmarks.growth import repeat
 from benchmarks.step import add_shares
@@ -124,8 +125,8 @@ def test_step_times_are_read_from_nanogpts_log(tmp_path, nanogpt):
 
 def test_an_error_contains_the_output_of_the_failed_command(tmp_path):
     bench = Bench(tmp_path, Path("absent.txt"), None, QUICK)
-    with pytest.raises(RuntimeError, match=r"failed with exit code 1:\s+error: data\.text .*absent"):
-        fit(bench, steps=20, eval_interval=20)
+    with pytest.raises(RuntimeError, match=r"failed with exit code 3:\s+at a terminal: True"):
+        run(bench, [sys.executable, "-c", "import sys; print('at a terminal:', sys.stdout.isatty()); sys.exit(3)"])
 
 
 def loss(change: str) -> float:
@@ -144,9 +145,37 @@ def test_every_changed_recipe_learns_and_has_its_own_loss():
     assert len(set(losses)) == len(CHANGES)
 
 
+@pytest.fixture
+def measured(tmp_path, monkeypatch, capsys):
+    """Runs the command at small sizes, the processes of this package forked; returns its report."""
+
+    def forked(bench, command, *args, **kwargs):
+        if command[1] != "-m":
+            return run(bench, command, *args, **kwargs)
+        small = ["--model.n_layer", "1"] if "fit" in command else []
+        start_s = time.perf_counter()
+        monkeypatch.chdir(bench.work)
+        caches = {"XDG_CACHE_HOME": str(bench.work / "cache"), "TORCHINDUCTOR_CACHE_DIR": str(bench.work / "inductor")}
+        result = Python(*command[1:], *small, **caches).result()
+        assert result.code == 0, result.err
+        return time.perf_counter() - start_s, result.out + result.err
+
+    def measured(*options: str) -> dict:
+        monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick", "--out", str(tmp_path / "figures.json"), *options])
+        main()
+        report = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+        assert capsys.readouterr().out.count("\n") == 2 + sum(map(len, report["sections"].values()))
+        return report
+
+    for module in (contenders, fast, sampling):
+        monkeypatch.setattr(module, "run", forked)
+    monkeypatch.setattr(compilation, "precisions", lambda: {"float32": "32-true"})
+    return measured
+
+
 @pytest.mark.slow
-def test_every_section_is_measured(tmp_path, nanogpt):
-    report = measured(tmp_path, "--nanogpt", str(nanogpt), "--text", "verse.txt")
+def test_every_section_is_measured(measured, nanogpt):
+    report = measured("--nanogpt", str(nanogpt), "--text", "verse.txt")
     against = {name: {row["against"] for row in rows} for name, rows in report["sections"].items()}
     assert against.keys() == {"step", "process", "fast", "ablation", "sampling", "growth", "startup", "compile"}
     assert "nanoGPT" in against["step"] & against["process"] & against["fast"]
@@ -156,17 +185,6 @@ def test_every_section_is_measured(tmp_path, nanogpt):
 
 
 @pytest.mark.slow
-def test_without_nanogpt_the_rest_is_measured(tmp_path):
-    report = measured(tmp_path, "--only", "process,sampling")
+def test_without_nanogpt_the_rest_is_measured(measured):
+    report = measured("--only", "process,sampling")
     assert {row["against"] for rows in report["sections"].values() for row in rows} == {""}
-
-
-def measured(tmp_path, *options: str) -> dict:
-    """Runs the command at small sizes; returns its report."""
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path / "figures.json"), *options]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    assert result.returncode == 0, result.stderr
-    report = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert result.stdout.count("\n") == 2 + sum(map(len, report["sections"].values()))
-    return report

@@ -78,7 +78,7 @@ def assigned(cls: ast.ClassDef) -> set[str]:
 def private_uses(tree: ast.Module) -> Iterator[str]:
     """The private names of others in a module: imported, asked of an object, or inherited and not assigned here."""
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    own = {node: assigned(cls) for cls in classes for node in ast.walk(cls)}
+    own = {node: names for cls in classes for names in [assigned(cls)] for node in ast.walk(cls)}
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import wandb
 import yaml
 from support import ROOT
+from support.processes import two_devices
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -91,10 +91,9 @@ def test_the_commands_work(run, name):
         if "--trainer.devices" in args:  # its other processes run the command line again
             if sys.platform == "win32":
                 continue  # torch cannot start several devices there
-            command_line = [sys.executable, "-m", "chargpt_lightning", *args]
-            assert subprocess.run(command_line, timeout=120, check=False).returncode == 0, command
-            continue
-        result = run(*args)
+            result = two_devices(*args)
+        else:
+            result = run(*args)
         assert result.code == 0, (command, result.err)
     wandb.finish()  # outside the tests the end of the process does this
 

@@ -1,13 +1,9 @@
-"""The command line as a user calls it, and the files of its runs."""
+"""The command line as a user calls it, and the files of its runs; functions import what takes long."""
 
 import csv
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import torch
-
-from chargpt_lightning.utils.metrics import TIMING
 
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
 TINY = [
@@ -38,6 +34,8 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
 
 def exact_rows(run_dir: Path) -> list[dict[str, str]]:
     """The rows of a run's metrics.csv without the timing columns."""
+    from chargpt_lightning.utils.metrics import TIMING
+
     return [{name: figure for name, figure in row.items() if name not in TIMING} for row in rows(run_dir)]
 
 
@@ -61,15 +59,19 @@ def refused(run, *args: str) -> str:
 
 def states(run_dir: Path) -> dict[str, dict]:
     """The contents of a run's two checkpoints."""
+    import torch
+
     return {name: torch.load(run_dir / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last")}
 
 
 def assert_same_run(one: Path, other: Path) -> None:
     """Asserts that two runs have the same rows and the same checkpoints, bit for bit."""
+    from torch.testing import assert_close
+
     assert exact_rows(one) == exact_rows(other)
     for name, state in states(one).items():
         expected = states(other)[name]
         assert state["global_step"] == expected["global_step"], name
         for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "current_model_state"):
             named = partial("{}.ckpt, {}: {}".format, name, part)
-            torch.testing.assert_close(state.get(part), expected.get(part), rtol=0, atol=0, msg=named)
+            assert_close(state.get(part), expected.get(part), rtol=0, atol=0, msg=named)

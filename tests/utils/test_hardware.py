@@ -13,19 +13,20 @@ from lightning.pytorch.plugins import MixedPrecision
 from support.command_line import TINY
 from support.precisions import PRODUCT_DTYPES
 
+from chargpt_lightning.utils import hardware
 from chargpt_lightning.utils.hardware import matmul_dtype, native_precision
 
 FAULTS_OF_A_STEP = """
-import resource
+import resource, runpy
 import torch
-from chargpt_lightning.utils.hardware import keep_freed_memory
+keep_freed_memory = runpy.run_path({hardware!r})["keep_freed_memory"]  # without the rest of the package
 
 def step():
     activations = [torch.ones(2**19) for _ in range(8)]  # 2 MiB each
 
 if {keep}:
     keep_freed_memory()
-for _ in range(3):
+for _ in range(30):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
@@ -103,7 +104,10 @@ def test_products_cast_by_autocast_have_its_dtype_whatever_the_weights():
 
 
 def faults_of_a_step(keep: bool) -> int:
-    command, env = [sys.executable, "-c", FAULTS_OF_A_STEP.format(keep=keep)], os.environ | GLIBCS_START
+    command, env = (
+        [sys.executable, "-c", FAULTS_OF_A_STEP.format(keep=keep, hardware=hardware.__file__)],
+        os.environ | GLIBCS_START,
+    )
     return int(subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120).stdout)
 
 
