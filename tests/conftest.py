@@ -89,7 +89,7 @@ def made_once() -> tuple[Callable[..., float], Callable[..., None]]:
 
 
 def reuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saves what each run would spend: parsers, a measurement of the machine, and curves, which test_curves.py draws."""
+    """Saves what each run would spend: parsers, a measurement of the machine, and curves (test_curves.py has them)."""
     matmul_flop_per_s, setup_parser = made_once()
     monkeypatch.setattr("chargpt_lightning.callbacks.throughput.matmul_flop_per_s", matmul_flop_per_s)
     monkeypatch.setattr("chargpt_lightning.cli.cli.CharCLI.setup_parser", setup_parser)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support.command_line import TINY, VERSE, files, refused
+from support.platforms import needs
 
 from chargpt_lightning import CharDataModule, CharGPT, CharVocab
 from chargpt_lightning.utils.errors import ConfigError
@@ -86,6 +87,7 @@ def refused_by_fit_with_samples(run, prompt: str) -> str:
     return result.err.splitlines()[-1].removeprefix("error: ")
 
 
+@needs("tensorboard")
 @pytest.mark.parametrize(
     "refusal", [refused_by_the_data_module, refused_by_sample, refused_by_predict, refused_by_fit_with_samples]
 )

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("matplotlib")
+
 from matplotlib import image
 from support.command_line import TINY
 from support.metrics_csv import CSV

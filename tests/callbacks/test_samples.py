@@ -4,6 +4,9 @@ import signal
 import time
 
 import pytest
+
+pytest.importorskip("tensorboard")
+
 import torch
 from support.command_line import TINY
 from support.other_loggers import RUN, TENSORBOARD, samples_in_tensorboard

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("transformers")
+
 import torch
 from safetensors.torch import load_file, save_file
 from support.command_line import TINY, VERSE, refused

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 from support.command_line import FAST, TINY, refused
+from support.platforms import needs
 
 from chargpt_lightning.cli import export
 
 NANOGPT = ["export", "--format", "nanogpt", "--out"]
 
 
+@needs("transformers")
 @pytest.mark.parametrize("format", ["nanogpt", "hf"])
 def test_the_modern_network_is_refused(run, format):
     assert run(*TINY, *FAST).code == 0
@@ -26,6 +28,7 @@ def test_existing_files_are_not_overwritten(run, tiny_run):
     assert {path.name for path in Path("deep/er").iterdir()} == {"ckpt.pt", "meta.pkl"}
 
 
+@needs("transformers")
 def test_the_working_directory_can_be_the_target(run, tiny_run, monkeypatch):
     best = str((tiny_run / "checkpoints/best.ckpt").absolute())
     Path("empty").mkdir()
@@ -53,6 +56,7 @@ def test_best_and_last_are_those_of_the_newest_run(run, tiny_run):
         assert result.out == ""
 
 
+@needs("transformers")
 def test_from_nanogpt_to_hugging_face(run, tiny_run):
     assert run(*NANOGPT, "nanogpt").code == 0
     assert run("export", "--format", "hf", "--out", "hf", "--ckpt_path", "nanogpt/ckpt.pt").code == 0
@@ -66,6 +70,7 @@ def test_from_nanogpt_to_hugging_face(run, tiny_run):
 HF = ["--format", "hf", "--out", "x"]
 
 
+@needs("transformers")
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [

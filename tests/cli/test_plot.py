@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from support.command_line import TINY, refused
+from support.platforms import needs
 
 
+@needs("matplotlib")
 @pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_plot_writes_several_runs_into_one_picture(run, tiny_run, suffix, start):
     assert run(*TINY).code == 0
@@ -14,6 +16,7 @@ def test_plot_writes_several_runs_into_one_picture(run, tiny_run, suffix, start)
     assert Path(f"pictures/both.{suffix}").read_bytes().startswith(start)
 
 
+@needs("matplotlib")
 @pytest.mark.parametrize(
     ("args", "message"),
     [

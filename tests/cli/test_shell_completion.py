@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import refused
+from support.platforms import needs
 
 COMPLETE = """
 source ./script
@@ -28,6 +29,7 @@ def complete(printed):
     return complete
 
 
+@needs("shtab")
 def test_bash_completes_subcommands_flags_and_their_values(complete):
     assert complete("f") == ["fit"]
     assert set(complete("")) == {"fit", "validate", "predict", "export", "plot"}
@@ -38,6 +40,7 @@ def test_bash_completes_subcommands_flags_and_their_values(complete):
     assert all(flag[2].isalpha() for flag in complete("fit", "--"))
 
 
+@needs("shtab")
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_no_script_completes_links_between_settings(run, shell):
     script = run(f"--print_completion=shtab-{shell}")

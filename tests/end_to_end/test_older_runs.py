@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.command_line import exact_rows
+from support.platforms import needs
 
 RUN = Path("runs/version_0")
 LOSSES = [4.1569294929504395, 4.394922256469727, 4.430618762969971, 4.167050838470459]  # of updates 4 to 7
@@ -42,6 +43,7 @@ def test_it_resumes_as_it_did_then(run, old_run):
     assert run("predict", "--trainer.accelerator", "cpu", *sampling).out == SAMPLE
 
 
+@needs("tensorboard")
 @pytest.mark.parametrize(
     "settings",
     [

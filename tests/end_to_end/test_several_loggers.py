@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("wandb")
+
 import wandb
 from support.command_line import TINY
 from support.other_loggers import LOGGED, in_csv, in_tensorboard, in_wandb, samples_in_tensorboard, wandb_records

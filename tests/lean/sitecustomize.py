@@ -10,13 +10,13 @@ EXTRAS = {"matplotlib", "safetensors", "shtab", "tensorboard", "tokenizers", "tr
 _find_spec, _find_distributions = PathFinder.find_spec, PathFinder.find_distributions
 
 
-def _find_no_extra(name, path=None, target=None):
+def _find_no_extra(finder, name, path=None, target=None):
     return None if name in EXTRAS else _find_spec(name, path, target)
 
 
-def _find_no_distribution_of_an_extra(*args):
+def _find_no_distribution_of_an_extra(finder, *args):
     return (found for found in _find_distributions(*args) if found.name not in EXTRAS)
 
 
-PathFinder.find_spec = _find_no_extra
-PathFinder.find_distributions = _find_no_distribution_of_an_extra
+PathFinder.find_spec = classmethod(_find_no_extra)
+PathFinder.find_distributions = classmethod(_find_no_distribution_of_an_extra)

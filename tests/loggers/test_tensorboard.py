@@ -10,6 +10,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+
+pytest.importorskip("tensorboard")
+
 from support.command_line import TINY
 from support.other_loggers import (
     LOGGED,

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("wandb")
+
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from support.command_line import TINY

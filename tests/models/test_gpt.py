@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from chargpt_lightning import GPT, GPTConfig
 
@@ -45,12 +44,13 @@ def test_parameters_have_nanogpts_names_and_the_head_is_tied():
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_against_transformers_gpt2(bias):
+    transformers = pytest.importorskip("transformers")
     network = gpt(bias=bias)
     torch.manual_seed(2)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    reference = GPT2LMHeadModel(
-        GPT2Config(
+    reference = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
             vocab_size=11, n_positions=8, n_layer=2, n_head=2, n_embd=16, activation_function="gelu",
             resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
         )

@@ -22,6 +22,9 @@ from typing import Any
 import lightning as L
 import pooch
 import pytest
+
+pytest.importorskip("wandb")
+
 import torch
 import wandb
 from jsonargparse import ArgumentError

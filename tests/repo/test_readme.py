@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("wandb")
+
 import wandb
 import yaml
 from support import ROOT

@@ -1,8 +1,9 @@
-"""Marks for tests that some systems cannot run, and a full disk."""
+"""Marks for tests that some systems or installations cannot run, and a full disk."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import pytest
 
@@ -14,6 +15,10 @@ def not_on_windows(reason: str) -> pytest.MarkDecorator:
 posix = not_on_windows("no such signals, pipes, limits and permissions")
 compiles = not_on_windows("torch.compile needs Visual C++ set up in the shell")
 several_devices = not_on_windows("torch cannot start several devices, because torchrun and TCPStore lack libuv")
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(find_spec(package) is None, reason=f"{package}, of an extra, is not installed")
 
 
 @contextmanager

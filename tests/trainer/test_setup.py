@@ -9,6 +9,7 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import CSVLogger, Logger
 from support.command_line import TINY, VERSE, refused, rows
+from support.platforms import needs
 
 from chargpt_lightning import CharGPT
 from chargpt_lightning.loggers.tensorboard import TensorBoard
@@ -95,6 +96,7 @@ def test_devices_are_counted_over_all_nodes(devices, nodes, count):
     assert count_devices(Namespace(given)) == count
 
 
+@needs("tensorboard")
 def test_samples_are_drawn_for_loggers_that_show_text_only():
     def callbacks(logger: Logger | None) -> list[str]:
         given = {"default_root_dir": "runs", "callbacks": None, "plugins": None, "logger": logger}

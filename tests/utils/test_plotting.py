@@ -4,6 +4,7 @@ from pathlib import Path
 
 from support.command_line import TINY, rows
 from support.metrics_csv import RUN, peak_mb, write_long_file
+from support.platforms import needs
 
 from chargpt_lightning.utils import plotting
 from chargpt_lightning.utils.plotting import draw, read_columns
@@ -17,6 +18,7 @@ def lines(axes) -> list[list[tuple[float, float]]]:
     return [list(zip(*line.get_data(), strict=True)) for line in axes.lines]
 
 
+@needs("matplotlib")
 def test_a_run_is_drawn_with_all_its_losses_and_its_learning_rate(tiny_run):
     losses, rates = draw([tiny_run]).axes
     assert lines(losses) == [points(tiny_run, name) for name in ("train/loss", "val/loss", "train_eval/loss")]
@@ -30,6 +32,7 @@ def test_a_run_is_drawn_with_all_its_losses_and_its_learning_rate(tiny_run):
     ]
 
 
+@needs("matplotlib")
 def test_each_of_several_runs_has_its_own_color(run, tiny_run):
     assert run(*TINY, "--model.learning_rate", "0.01").code == 0
     runs = [tiny_run, Path("runs/version_1")]
@@ -40,6 +43,7 @@ def test_each_of_several_runs_has_its_own_color(run, tiny_run):
     assert [line.get_color() for line in losses.lines[::2]] == [line.get_color() for line in rates.lines]
 
 
+@needs("matplotlib")
 def test_the_vertical_axis_leaves_out_the_steep_beginning():
     run_dir = Path("steep")
     run_dir.mkdir()
