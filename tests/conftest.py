@@ -3,7 +3,6 @@
 Fixtures import this package, which takes seconds, because pytest-xdist reads this file before it starts its processes.
 """
 
-import functools
 import gc
 import os
 import re
@@ -20,6 +19,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # threads of torch, here and in subprocesse
 
 from support import ROOT
 from support.command_line import TINY, VERSE, Result
+from support.reuse import reuse_what_runs_would_make
+
+pytest_plugins = ["support.failures"]
 
 
 @pytest.fixture(scope="session")
@@ -64,36 +66,7 @@ def settle(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (work / "verse.txt").write_text(VERSE * 20, encoding="utf-8", newline="\n")
     shutil.copytree(ROOT / "configs", work / "configs")  # Windows requires rights for links
     monkeypatch.chdir(work)
-    reuse(monkeypatch)
-
-
-@functools.cache
-def made_once() -> tuple[Callable[..., float], Callable[..., None]]:
-    """The measurement of the machine, and the making of parsers, whose results are kept."""
-    from chargpt_lightning.callbacks import throughput
-    from chargpt_lightning.cli.cli import CharCLI
-
-    setup_parser, parsers = CharCLI.setup_parser, {}
-
-    def setup_parser_once(cli: CharCLI, add_subcommands: bool, main: dict, subcommands: dict) -> None:
-        key = (main["prog"], *subcommands)
-        if key not in parsers:
-            setup_parser(cli, add_subcommands, main, subcommands)
-            made = {name: value for name, value in vars(cli).items() if "parser" in name or "arguments" in name}
-            if len(subcommands) == 1:  # printing completions, which needs all, leaves their parsers unusable
-                parsers[key] = made
-        else:
-            vars(cli).update(parsers[key])
-
-    return functools.cache(throughput.matmul_flop_per_s), setup_parser_once
-
-
-def reuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saves what each run would spend: parsers, a measurement of the machine, and curves (test_curves.py has them)."""
-    matmul_flop_per_s, setup_parser = made_once()
-    monkeypatch.setattr("chargpt_lightning.callbacks.throughput.matmul_flop_per_s", matmul_flop_per_s)
-    monkeypatch.setattr("chargpt_lightning.cli.cli.CharCLI.setup_parser", setup_parser)
-    monkeypatch.setattr("chargpt_lightning.trainer.setup.can_draw", lambda: False)
+    reuse_what_runs_would_make(monkeypatch)
 
 
 def command_line(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
@@ -171,7 +144,7 @@ def interrupt(during):
 @pytest.fixture
 def for_two_devices(monkeypatch):
     """Seventeen windows to evaluate on: with two devices and batches of two, the last batch has one for one device."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     Path("verse.txt").write_text(VERSE * 21, encoding="utf-8")
     text = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")

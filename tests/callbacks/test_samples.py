@@ -1,5 +1,6 @@
 """Samples: as `predict` writes them, and as TensorBoard and W&B get them at each evaluation."""
 
+import io
 import signal
 import time
 
@@ -30,12 +31,13 @@ def test_stdout_has_only_the_samples_and_they_are_reproducible(run, tiny_run):
 @posix
 def test_a_sample_is_written_while_it_is_drawn(tiny_run):
     process = Python(*MODULE, "predict", "--start=When ", "--max_new_tokens=1000000")
-    while process.is_running() and len(process.out) < 25:
-        time.sleep(0.01)
+    while process.is_running() and not (first := process.out):
+        time.sleep(0.001)
     process.kill()
     result = process.result()
     assert result.code == -signal.SIGKILL, f"it ended by itself: {result.err}"
-    assert result.out.startswith("When ")
+    assert first.startswith("When ")
+    assert len(first) < io.DEFAULT_BUFFER_SIZE, "it was held back until a buffer was full"
 
 
 def test_a_logged_sample_is_the_first_that_predict_writes(run):

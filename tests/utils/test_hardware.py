@@ -1,7 +1,5 @@
 """The default precision of a device, the dtype of its matrix products, and its memory allocator."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,32 +10,35 @@ import yaml
 from lightning.pytorch.plugins import MixedPrecision
 from support.command_line import TINY
 from support.precisions import PRODUCT_DTYPES
+from support.processes import Python
 
-from chargpt_lightning.utils import hardware
 from chargpt_lightning.utils.hardware import matmul_dtype, native_precision
 
 FAULTS_OF_A_STEP = """
-import resource, runpy
-import torch
-keep_freed_memory = runpy.run_path({hardware!r})["keep_freed_memory"]  # without the rest of the package
+import ctypes, resource
+from chargpt_lightning.utils.hardware import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, keep_freed_memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 
 def step():
-    activations = [torch.ones(2**19) for _ in range(8)]  # 2 MiB each
+    activations = [libc.malloc(2**21) for _ in range(8)]
+    for activation in activations:
+        ctypes.memset(activation, 1, 2**21)
+    for activation in activations:
+        libc.free(activation)
 
+for threshold in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):  # glibc's first values; once set, it does not adapt them
+    libc.mallopt(threshold, 131072)
 if {keep}:
     keep_freed_memory()
-for _ in range(30):
+for _ in range(3):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     step()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 10)
 """
-
-GLIBCS_START = {
-    "MALLOC_MMAP_THRESHOLD_": "131072",
-    "MALLOC_TRIM_THRESHOLD_": "131072",
-}  # once set, glibc does not adapt them
 
 WITHOUT_PRECISION = [*TINY, "--trainer.precision", "null"]
 
@@ -104,11 +105,7 @@ def test_products_cast_by_autocast_have_its_dtype_whatever_the_weights():
 
 
 def faults_of_a_step(keep: bool) -> int:
-    command, env = (
-        [sys.executable, "-c", FAULTS_OF_A_STEP.format(keep=keep, hardware=hardware.__file__)],
-        os.environ | GLIBCS_START,
-    )
-    return int(subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120).stdout)
+    return int(Python("-c", FAULTS_OF_A_STEP.format(keep=keep)).result().out)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc has these settings")
