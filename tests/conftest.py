@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # threads of torch, here and in subprocesses: each core runs a process of tests
+os.environ.pop("PYTHONUNBUFFERED", None)  # with it, a test would not see what is held back
 
 from support import ROOT
 from support.command_line import TINY, VERSE, Result
