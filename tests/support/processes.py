@@ -83,6 +83,7 @@ def _run(args: tuple[str, ...], environment: dict[str, str], outputs: list[Path]
         os.setsid()
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # the first process's TMPDIR is not this one's
     rank_zero_only.rank = int(environment.get("RANK", 0))  # Lightning has read it when it was imported
     for stream, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY), stream)
