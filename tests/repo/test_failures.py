@@ -15,6 +15,9 @@ import pytest
 def test_that_fails(a):
     left = 1
     assert left == 2, "they differ"
+
+def test_of_many():
+    raise ExceptionGroup("both fail", [ValueError("one"), ValueError("other")])
 """
 
 
@@ -33,4 +36,5 @@ def test_a_failure_begins_with_what_broke_and_how_to_run_it_alone(monkeypatch, p
         f"At {Path('test_broken.py').absolute()}:8",
         "Alone: python -m pytest -n 0 -m slow 'test_broken.py::test_that_fails[x y]'",
     ]
+    assert "Alone: python -m pytest -n 0 test_broken.py::test_of_many" in printed
     assert "FAILED test_broken.py::test_that_fails[x y] - AssertionError: they differ" in failure

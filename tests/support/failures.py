@@ -1,24 +1,25 @@
 """A plugin of pytest: a failure begins with what broke, and with the command that runs this test alone."""
 
 import shlex
-from dataclasses import replace
 
 import pytest
-from _pytest._code.code import ExceptionChainRepr, ReprEntry
+from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprTraceback
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     report = yield
     if isinstance(report.longrepr, ExceptionChainRepr):
-        traceback, crash, _ = report.longrepr.chain[-1]
+        _, crash, _ = report.longrepr.chain[-1]
         entry = ReprEntry([*broken(crash), f"Alone: {alone(item)}"], None, None, None, "long")
-        report.longrepr.chain.insert(0, (replace(traceback, reprentries=[entry], extraline=None), None, None))
+        report.longrepr.chain.insert(0, (ReprTraceback([entry], None, "long"), None, None))
     return report
 
 
 def broken(crash) -> list[str]:
-    """The error and where it was raised."""
+    """The error and where it was raised, unless it is a group of errors."""
+    if crash is None:
+        return ["E   several errors"]
     return [f"E   {line}" for line in crash.message.splitlines()[:3]] + [f"At {crash.path}:{crash.lineno}"]
 
 
