@@ -188,10 +188,9 @@ class CharGPT(L.LightningModule):
         self._micro_losses.clear()
         interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if interval and self.global_step % interval == 0:  # with 0, Lightning never logs
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            figures = {TRAIN_LOSS: self.train_loss, LR: rate, GRAD_NORM: as_number(self._grad_norm)}
+            figures = {TRAIN_LOSS: self.train_loss, LR: optimizer.param_groups[0]["lr"]}
             for logger in self.loggers:
-                logger.log_metrics(figures, step=self.global_step)
+                logger.log_metrics(figures | {GRAD_NORM: as_number(self._grad_norm)}, step=self.global_step)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -245,8 +244,9 @@ class CharGPT(L.LightningModule):
 
     def configure_model(self) -> None:
         """Shards the network over the devices under ModelParallelStrategy (FSDP2), the only one with a mesh."""
-        if self.device_mesh is not None:
-            shard(self.gpt, self.device_mesh["data_parallel"])
+        if torch.get_default_dtype() == torch.float64:  # in 64-true; restoring a checkpoint would round its weights
+            self.gpt.double()
+        shard(self.gpt, self.device_mesh)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses to save non-finite weights; all devices decide, because only the first has a sharded network's."""

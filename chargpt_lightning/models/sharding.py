@@ -6,10 +6,10 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from chargpt_lightning.models.base import LanguageModel
 
 
-def shard(network: LanguageModel, mesh: DeviceMesh) -> None:
-    """Shards each block and the network itself over a mesh; does nothing if they are sharded already."""
-    if isinstance(network, FSDPModule):
+def shard(network: LanguageModel, mesh: DeviceMesh | None) -> None:
+    """Shards each block and the network over a mesh's `data_parallel`; once only, and only if there is a mesh."""
+    if mesh is None or isinstance(network, FSDPModule):
         return
     for part in (*network.transformer.get_submodule("h").children(), network):
-        fully_shard(part, mesh=mesh)
+        fully_shard(part, mesh=mesh["data_parallel"])
     register_fsdp_forward_method(network, "next_logits")

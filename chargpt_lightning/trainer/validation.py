@@ -202,7 +202,8 @@ def require_valid_trainer(trainer: Any) -> None:
     for name in ("gradient_clip_val", "log_every_n_steps"):
         if trainer[name] is not None and not trainer[name] >= 0:
             raise ConfigError(f"trainer.{name} ({trainer[name]}) must be at least 0")
-    _require_valid_overfit_batches(trainer.overfit_batches, trainer.accumulate_grad_batches)
+    _require_valid_overfit_batches(trainer.overfit_batches)
+    _require_entire_updates(trainer)
     _require_supported_sharding(trainer.strategy)
     require_packages(other_loggers(trainer))
     few = isinstance(trainer.limit_train_batches, int) and trainer.limit_train_batches  # 1.0 means all, which never end
@@ -213,16 +214,27 @@ def require_valid_trainer(trainer: Any) -> None:
         )
 
 
-def _require_valid_overfit_batches(repeated: float, accumulated: int) -> None:
+def _require_valid_overfit_batches(repeated: float) -> None:
     """Checks `overfit_batches`, which cannot be a fraction of windows that never end."""
     if isinstance(repeated, float) and repeated != 0:
         raise ConfigError(
             f"trainer.overfit_batches ({repeated}) must be a number of batches, because training windows never end"
         )
-    if repeated < 0 or repeated % accumulated:
-        raise ConfigError(
-            f"trainer.overfit_batches ({repeated}) must be a multiple of accumulate_grad_batches ({accumulated})"
-        )
+    if repeated < 0:
+        raise ConfigError(f"trainer.overfit_batches ({repeated}) must be at least 0")
+
+
+def _require_entire_updates(trainer: Any) -> None:
+    """Checks that neither an evaluation nor the end of an epoch falls within an update: it could not be resumed."""
+    accumulated = trainer.accumulate_grad_batches
+    for name in ("val_check_interval", "limit_train_batches", "overfit_batches"):
+        batches = trainer[name]
+        if isinstance(batches, int) and batches % accumulated:
+            multiple = batches + accumulated - batches % accumulated
+            raise ConfigError(
+                f"trainer.{name} ({batches}) must be a multiple of accumulate_grad_batches ({accumulated}), because a "
+                f"run resumes exactly only between updates: use {multiple}"
+            )
 
 
 def _require_supported_sharding(strategy: Any) -> None:

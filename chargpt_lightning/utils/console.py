@@ -80,6 +80,8 @@ def set_up_logging() -> None:
         r"Checkpoint directory .* exists and is not empty",  # the resumed run's own directory
         r"When using the `ThroughputMonitor`, you need to define a `flops_per_batch`",  # not needed for characters/s
         r"You requested to overfit but enabled (train|val) dataloader shuffling",  # windows are never shuffled
+        r"You're resuming from a checkpoint that ended before the epoch ended",  # windows continue where they ended
+        r"The number of training batches .* is smaller than the logging interval",  # updates of all epochs are counted
         r"Warning: Profiler clears events at the end of each cycle",  # Lightning's default schedule
         r"Incorrect schedule: RECORD followed by NONE",  # likewise
     ):

@@ -1,14 +1,15 @@
 """A resumed run counted in updates: its batches are recounted for the current accumulate_grad_batches."""
 
+import signal
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.command_line import TINY, rows, states
+from support.command_line import TINY, assert_same_run, rows, states
 
 from chargpt_lightning import CharGPT
-from chargpt_lightning.callbacks.count_updates import batches_after, batches_of
+from chargpt_lightning.callbacks.count_updates import batches_of
 
 RUN = [*TINY, "--trainer.max_steps", "10", "--trainer.val_check_interval", "4"]
 
@@ -49,13 +50,24 @@ def test_each_update_after_a_change_of_accumulation_has_all_batches(run, monkeyp
 
 @pytest.mark.parametrize(
     ("updates", "accumulated", "in_epoch", "batches"),
-    [(7, 1, None, (7, 7)), (7, 3, None, (21, 21)), (7, 2, 5, (12, 2)), (6, 2, 5, (10, 0)), (3, 4, 8, (12, 4))],
+    [(7, 1, 1.0, (7, 7)), (7, 3, 1.0, (21, 21)), (7, 2, 10, (14, 4)), (6, 2, 4, (12, 0)), (3, 4, 8, (12, 4))],
 )
 def test_updates_are_converted_to_batches(updates, accumulated, in_epoch, batches):
-    assert batches_after(updates, accumulated, in_epoch) == batches
-    trainer = SimpleNamespace(limit_train_batches=in_epoch or 1.0, accumulate_grad_batches=accumulated)
+    trainer = SimpleNamespace(limit_train_batches=in_epoch, accumulate_grad_batches=accumulated)
     assert batches_of(updates, trainer) == batches
 
 
 def test_a_limit_of_no_batches_counts_as_no_limit():
     assert batches_of(5, SimpleNamespace(limit_train_batches=0, accumulate_grad_batches=2)) == (10, 10)
+
+
+@pytest.mark.parametrize("killed_in", ["3", "7", "8"], ids=["mid-epoch", "a new epoch", "an evaluated epoch"])
+@pytest.mark.parametrize("evaluations", ["1.0", "0"])
+def test_an_epoch_resumes_where_it_was(run, during, killed_in, evaluations):
+    epochs = [*RUN, "--trainer.limit_train_batches", "8", "--trainer.accumulate_grad_batches", "2"]
+    epochs += ["--trainer.limit_val_batches", evaluations]
+    assert run(*epochs).code == 0
+    during(int(killed_in), happens=lambda: signal.raise_signal(signal.SIGTERM))
+    assert run(*epochs).code == 143
+    assert run("fit", "--ckpt_path", "last").code == 0
+    assert_same_run(Path("runs/version_0"), Path("runs/version_1"))

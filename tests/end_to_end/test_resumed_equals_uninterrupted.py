@@ -20,6 +20,8 @@ SETTINGS = {
     "bf16": ["--trainer.precision", "bf16-mixed", "--trainer.gradient_clip_val", "1", "--model.dropout", "0.2"],
     "accumulated": ["--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "8"],
     "accumulated with dropout": ["--trainer.accumulate_grad_batches", "2", "--model.dropout", "0.2"],
+    "float64": ["--trainer.precision", "64-true", "--model.dropout", "0.2"],
+    "averaged in float64": [*AVERAGE, "--trainer.precision", "64-true"],
     "workers": ["--data.num_workers", "2", "--model.dropout", "0.2"],
     "averaged": [*AVERAGE, "--model.dropout", "0.2"],
     "fast": [*FAST, "--model.dropout", "0.2", "--trainer.gradient_clip_val", "1"],

@@ -193,7 +193,7 @@ def test_overfit_batches_repeats_the_same_batches(run, monkeypatch, workers):
 
 
 def test_a_run_that_overfits_a_batch_learns_it_and_resumes_exactly(run, interrupt):
-    settings = ["--trainer.max_steps", "60", "--trainer.val_check_interval", "20", "--model.learning_rate", "0.03"]
+    settings = ["--trainer.max_steps", "60", "--trainer.val_check_interval", "21", "--model.learning_rate", "0.03"]
     settings += ["--trainer.overfit_batches", "3", "--trainer.accumulate_grad_batches", "3"]
     assert run(*TINY, *settings).code == 0
     losses = column(RUN_0, "train/loss")

@@ -16,7 +16,7 @@ pytestmark = several_devices
 @pytest.fixture
 def mesh(tmp_path):
     init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    yield init_device_mesh("cpu", (1,))
+    yield init_device_mesh("cpu", (1,), mesh_dim_names=("data_parallel",))
     destroy_process_group()
 
 

@@ -566,6 +566,8 @@ WARN = [
     "lightning.pytorch.callbacks.model_checkpoint",
     "lightning.pytorch.callbacks.throughput_monitor",
     "lightning.pytorch.callbacks.weight_averaging",
+    "lightning.pytorch.loops.fit_loop",
+    "lightning.pytorch.loops.training_epoch_loop",
     "lightning.pytorch.trainer.call",
     "lightning.pytorch.trainer.connectors.data_connector",
     "torch.profiler.profiler",

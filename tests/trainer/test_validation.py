@@ -105,18 +105,23 @@ def test_two_different_numbers_of_accumulated_batches_are_refused(run):
     assert message == "trainer.accumulate_grad_batches (3) must be 4, as in the scheduler, or not be given"
 
 
-@pytest.mark.parametrize(
-    ("batches", "message"),
-    [
-        ("0.1", "trainer.overfit_batches (0.1) must be a number of batches, because training windows never end"),
-        ("1.0", "trainer.overfit_batches (1.0) must be a number of batches, because training windows never end"),
-        ("-1", "trainer.overfit_batches (-1) must be a multiple of accumulate_grad_batches (2)"),
-        ("3", "trainer.overfit_batches (3) must be a multiple of accumulate_grad_batches (2)"),
-    ],
-)
-def test_numbers_of_batches_to_overfit_that_cannot_work_are_refused(run, batches, message):
-    flags = ["--trainer.overfit_batches", batches, "--trainer.accumulate_grad_batches", "2"]
-    assert refused(run, *TINY, *flags) == message
+@pytest.mark.parametrize("batches", ["0.1", "1.0"])
+def test_a_fraction_of_batches_to_overfit_is_refused(run, batches):
+    message = f"trainer.overfit_batches ({batches}) must be a number of batches, because training windows never end"
+    assert refused(run, *TINY, "--trainer.overfit_batches", batches) == message
+
+
+def test_a_negative_number_of_batches_to_overfit_is_refused(run):
+    assert refused(run, *TINY, "--trainer.overfit_batches=-2") == "trainer.overfit_batches (-2) must be at least 0"
+
+
+@pytest.mark.parametrize("setting", ["val_check_interval", "limit_train_batches", "overfit_batches"])
+def test_what_ends_within_an_update_is_refused(run, setting):
+    accumulated = ["--trainer.accumulate_grad_batches", "4", "--trainer.val_check_interval", "4"]
+    assert refused(run, *TINY, *accumulated, f"--trainer.{setting}", "10") == (
+        f"trainer.{setting} (10) must be a multiple of accumulate_grad_batches (4), "
+        "because a run resumes exactly only between updates: use 12"
+    )
 
 
 @pytest.mark.parametrize(("logger", "package"), [("TensorBoard", "tensorboard"), ("Wandb", "wandb")])
