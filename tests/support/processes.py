@@ -67,14 +67,21 @@ def forked(*args: str, **environment: str) -> Result:
     return Python(*MODULE, *args, **environment).result()
 
 
-def two_devices(*args: str) -> Result:
-    """Runs a command as torchrun does for two devices; returns the first's exit code and the output of both."""
+def started_devices(number: int, *args: str) -> list[Python]:
+    """Starts a command on this many devices, as torchrun does."""
+    if number == 1:
+        return [Python(*MODULE, *args)]
     with socket(AF_INET, SOCK_STREAM) as free:
         free.bind(("127.0.0.1", 0))
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "TORCHELASTIC_RUN_ID": "test"}
-    shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
-    both = [Python(*MODULE, *args, **shared, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
-    first, second = (device.result() for device in both)
+    shared |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number), "GROUP_RANK": "0"}
+    ranks = map(str, range(number))
+    return [Python(*MODULE, *args, **shared, RANK=rank, LOCAL_RANK=rank) for rank in ranks]
+
+
+def two_devices(*args: str) -> Result:
+    """Runs a command on two devices; returns the first's exit code and the output of both."""
+    first, second = (device.result() for device in started_devices(2, *args))
     return Result(first.code, first.out + second.out, first.err + second.err)
 
 
