@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from chargpt_lightning.checkpoints.convert import open_checkpoint
 from chargpt_lightning.checkpoints.io import require_same_shapes
+from chargpt_lightning.checkpoints.optimizer_state import number_by_position
 from chargpt_lightning.models import Architecture, build_network
 from chargpt_lightning.models.base import GPTConfig
 from chargpt_lightning.models.loss import Evaluation, cross_entropy
@@ -197,8 +198,7 @@ class CharGPT(L.LightningModule):
     ) -> None:
         """Clips gradients here, because Lightning refuses to clip for a fused optimizer under bf16-mixed.
 
-        Gradients are not scaled in bf16, so clipping them is correct:
-        https://github.com/Lightning-AI/pytorch-lightning/issues/21435
+        In bf16 they are not scaled, so this is correct: https://github.com/Lightning-AI/pytorch-lightning/issues/21435
         """
         clip_gradients(self.parameters(), self._grad_norm, gradient_clip_val, gradient_clip_algorithm)
 
@@ -217,8 +217,7 @@ class CharGPT(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics of the evaluation, with the number of updates as `step`.
 
-        They are float64 because Lightning rounds all else to float32. They are equal on all devices, so that their
-        maximum is exact; a mean might round.
+        Lightning rounds all but float64 to float32. They are equal on all devices, so that their maximum is exact.
         """
         dataloaders = len(self.trainer.num_val_batches)  # two in `fit`, one in `validate`, the same on every device
         for name, figure in self._evaluation.compute(dataloaders, self.global_step).items():
@@ -253,6 +252,7 @@ class CharGPT(L.LightningModule):
         finite = all(bool(weights.isfinite().all()) for weights in checkpoint["state_dict"].values())
         if not self.trainer.strategy.reduce_boolean_decision(finite):
             raise FloatingPointError(f"weights at step {self.global_step} must be finite to be saved")
+        number_by_position(checkpoint, self.gpt, self.optimizer_config.groups(self.gpt))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Names the first weight that does not fit; the weights of a sharded network are loaded elsewhere."""

@@ -3,7 +3,6 @@
 The networks are the same, with the same names and the same order of weights.
 """
 
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from chargpt_lightning.checkpoints.io import network_weights, pack, val_losses_of
+from chargpt_lightning.checkpoints.optimizer_state import renumbered
 from chargpt_lightning.checkpoints.training_settings import settings_in
 from chargpt_lightning.data.nanogpt import read_alphabet, write_alphabet
 from chargpt_lightning.utils.atomic import open_atomically
@@ -116,16 +116,13 @@ def _adamw(optimizer: Any, weights: dict[str, Tensor]) -> dict[str, Any] | None:
     match optimizer:
         case {"state": dict(state), "param_groups": [{"params": list(matrices)}, {"params": list(vectors)}]}:
             if list(map(len, numbers)) == [len(matrices), len(vectors)] and state.keys() == {*matrices, *vectors}:
-                renumbered = _renumbered(optimizer, numbers)
-                return renumbered | {"param_groups": [group | {"fused": True} for group in renumbered["param_groups"]]}
+                adamw = renumbered(optimizer, numbers)
+                return adamw | {"param_groups": [group | {"fused": True} for group in adamw["param_groups"]]}
     return None
 
 
 def _matrices_and_vectors(weights: dict[str, Tensor]) -> list[list[int]]:
-    """Returns the numbers of the matrices and of the vectors among the network's parameters.
-
-    FSDP2 matches the optimizer's state to weights by these numbers, other strategies by their order.
-    """
+    """Returns the numbers of the matrices and of the vectors among the network's parameters."""
     parameters = _parameters(weights)
     return [[i for i, weight in enumerate(parameters) if (weight.dim() >= 2) == matrix] for matrix in (True, False)]
 
@@ -133,14 +130,6 @@ def _matrices_and_vectors(weights: dict[str, Tensor]) -> list[list[int]]:
 def _parameters(weights: dict[str, Tensor]) -> list[Tensor]:
     """Returns all weights but the head's, which is tied to the embedding."""
     return [weight for name, weight in weights.items() if name != "lm_head.weight"]
-
-
-def _renumbered(optimizer: dict[str, Any], numbers: list[list[int]]) -> dict[str, Any]:
-    """Returns an optimizer's state with these numbers for the weights of each group."""
-    groups = [group | {"params": new} for group, new in zip(optimizer["param_groups"], numbers, strict=True)]
-    before = chain.from_iterable(group["params"] for group in optimizer["param_groups"])
-    state = {new: optimizer["state"][old] for old, new in zip(before, chain(*numbers), strict=True)}
-    return {"state": state, "param_groups": groups}
 
 
 def write_nanogpt(checkpoint: dict[str, Any], directory: Path, home: Path) -> None:
@@ -186,5 +175,5 @@ def _optimizer_for_nanogpt(checkpoint: dict[str, Any], weights: dict[str, Tensor
     optimizer = AdamW(groups, lr=hparams["learning_rate"], betas=betas).state_dict()
     trained = _adamw(checkpoint["optimizer_states"][0], weights) if "optimizer_states" in checkpoint else None
     if trained is not None:
-        optimizer["state"] = _renumbered(trained, [group["params"] for group in optimizer["param_groups"]])["state"]
+        optimizer["state"] = renumbered(trained, [group["params"] for group in optimizer["param_groups"]])["state"]
     return optimizer

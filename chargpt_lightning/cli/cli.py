@@ -25,6 +25,7 @@ from chargpt_lightning.trainer.setup import config_errors, count_devices, locked
 from chargpt_lightning.trainer.validation import (
     prepare_callbacks,
     require_callbacks_that_work,
+    require_device_per_shard,
     require_valid_trainer,
     with_accumulation,
 )
@@ -163,7 +164,9 @@ class CharCLI(LightningCLI):
         """Makes the Trainer as configured, with the additions of the subcommand."""
         additions = self._subcommand_arguments()
         with config_errors():
-            return super().instantiate_trainer(**additions, **kwargs)
+            trainer = super().instantiate_trainer(**additions, **kwargs)
+        require_device_per_shard(self.config[self.subcommand].trainer.strategy, trainer)
+        return trainer
 
     def _subcommand_arguments(self) -> dict[str, Any]:
         if self.subcommand == "fit":
@@ -195,7 +198,7 @@ class CharCLI(LightningCLI):
             resumed = None
             if self.origin is not None and self.origin.facts.resumable:
                 self._print_resumption(self.origin)
-                resumed = stack.enter_context(self.origin.file(self.trainer))
+                resumed = stack.enter_context(self.origin.file(self.trainer, model))
             elif self.origin is not None:
                 load_weights(model, self.origin)
             stack.enter_context(locked_run(self.trainer, 0 if self.origin is None else self.origin.step))
@@ -212,7 +215,7 @@ class CharCLI(LightningCLI):
     def validate(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Prints the exact figures of the val split."""
         assert self.origin is not None, "find_origin finds one or raises"
-        with self.origin.file(self.trainer) as checkpoint:
+        with self.origin.file(self.trainer, model) as checkpoint:
             (figures,) = self.trainer.validate(
                 model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
             )
@@ -228,7 +231,7 @@ class CharCLI(LightningCLI):
         if self.origin.facts.resumable and self.origin.step == 0:
             raise ConfigError(f"ckpt_path ({self.origin.path}) must be saved after an update, but it is of step 0")
         model.sampling = self.config_init.predict.sample
-        with self.origin.file(self.trainer) as checkpoint:
+        with self.origin.file(self.trainer, model) as checkpoint:
             self.trainer.predict(
                 model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True, return_predictions=False
             )

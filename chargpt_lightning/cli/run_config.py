@@ -75,8 +75,14 @@ class SaveConfig(SaveConfigCallback):
         """Does nothing: LearningRateFinder has to run first."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves the settings when training starts."""
-        super().setup(trainer, pl_module, stage="fit")
+        """Saves the settings of a new run."""
+        if trainer.ckpt_path is None:
+            super().setup(trainer, pl_module, stage="fit")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Replaces the settings of a resumed run, once all of its state has been restored with the new ones."""
+        if trainer.ckpt_path is not None:
+            super().setup(trainer, pl_module, stage="fit")
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Writes config.yaml; a resumed run replaces it."""

@@ -14,9 +14,11 @@ import lightning as L
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from chargpt_lightning.checkpoints.convert import file_to_restore, read_any_checkpoint
 from chargpt_lightning.checkpoints.io import CheckpointFacts, facts_of, load_safely, read_checkpoint
+from chargpt_lightning.checkpoints.optimizer_state import number_by_position
 from chargpt_lightning.models.base import SHAPE
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.validation import listed
@@ -69,13 +71,21 @@ class Origin:
         return load_safely(self.path) if self.converted is None else self.converted
 
     @contextmanager
-    def file(self, trainer: L.Trainer) -> Iterator[Path]:
-        """Yields the checkpoint as a file in this package's format, for a trainer to restore in the context."""
-        if self.converted is None:
+    def file(self, trainer: L.Trainer, model: CharGPT) -> Iterator[Path]:
+        """Yields the checkpoint as a file that this trainer and its strategy can restore in the context."""
+        content = self.converted
+        if content is None and isinstance(trainer.strategy, ModelParallelStrategy):
+            content = self._renumbered(model)
+        if content is None:
             yield self.path
         else:
-            with file_to_restore(self.converted, trainer) as path:
+            with file_to_restore(content, trainer) as path:
                 yield path
+
+    def _renumbered(self, model: CharGPT) -> dict[str, Any] | None:
+        """Returns a checkpoint of an older version whose optimizer state FSDP2 could not load; None if it can."""
+        content = self.content()
+        return content if number_by_position(content, model.gpt, model.optimizer_config.groups(model.gpt)) else None
 
     def announcement(self) -> str:
         """Returns a line that says where a run resumes."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from jsonargparse import Namespace
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from chargpt_lightning.utils.errors import ConfigError, require_package, require_positive
 from chargpt_lightning.utils.metrics import TRAIN_EVAL_LOSS, VAL_LOSS, VAL_PERPLEXITY
@@ -246,3 +248,23 @@ def _require_supported_sharding(strategy: Any) -> None:
     ):
         if (given := strategy.init_args[name]) != value:
             raise ConfigError(f"trainer.strategy.{name} ({given}) must be {value}, because {reason}")
+
+
+def require_device_per_shard(strategy: Any, trainer: L.Trainer) -> None:
+    """Checks that a sharded network has as many devices as shards.
+
+    Args:
+        strategy: The strategy as parsed.
+        trainer: The Trainer that was made with it, unless it was made with another.
+
+    Raises:
+        ConfigError: If it has more devices, or fewer.
+    """
+    if not isinstance(trainer.strategy, ModelParallelStrategy) or not _is_sharded(strategy):
+        return
+    devices, shards = trainer.world_size, strategy.init_args.data_parallel_size
+    if (trainer.num_nodes if shards == "auto" else shards) != devices:
+        raise ConfigError(
+            f"trainer.strategy.data_parallel_size ({shards}) must be the number of devices ({devices}); "
+            "for a network that is not sharded: --trainer.strategy auto"
+        )
