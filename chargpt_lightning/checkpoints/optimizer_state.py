@@ -24,10 +24,10 @@ def number_by_position(checkpoint: dict[str, Any], network: nn.Module, groups: l
     positions = {parameter: number for number, parameter in enumerate(network.parameters())}
     numbers = [[positions[parameter] for parameter in group["params"]] for group in groups]
     states = checkpoint.get("optimizer_states", [])
-    checkpoint["optimizer_states"] = [
-        renumbered(state, numbers) if _fits(state, numbers) else state for state in states
-    ]
-    return any(_numbers(old) != _numbers(new) for old, new in zip(states, checkpoint["optimizer_states"], strict=True))
+    others = [index for index, state in enumerate(states) if _are_others(_numbers(state), numbers)]
+    for index in others:
+        states[index] = renumbered(states[index], numbers)
+    return bool(others)
 
 
 def renumbered(optimizer: dict[str, Any], numbers: list[list[int]]) -> dict[str, Any]:
@@ -41,5 +41,6 @@ def _numbers(optimizer: dict[str, Any]) -> list[list[int]]:
     return [group["params"] for group in optimizer.get("param_groups", [])]
 
 
-def _fits(optimizer: dict[str, Any], numbers: list[list[int]]) -> bool:
-    return list(map(len, _numbers(optimizer))) == list(map(len, numbers))
+def _are_others(before: list[list[int]], numbers: list[list[int]]) -> bool:
+    """Whether these are other numbers for the same groups."""
+    return before != numbers and list(map(len, before)) == list(map(len, numbers))

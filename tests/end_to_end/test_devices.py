@@ -11,16 +11,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from support.command_line import FAST, TINY, VERSE, Result, assert_same_run, rows
+from support.command_line import FAST, TINY, VERSE, Result, assert_same_run, refused, rows
 from support.nanogpt_folder import prepare
 from support.platforms import several_devices
-from support.processes import two_devices
+from support.processes import forked, two_devices
 from support.several_devices import DDP, FSDP2
+
+from chargpt_lightning.checkpoints.optimizer_state import renumbered
 
 pytestmark = [several_devices, pytest.mark.usefixtures("for_two_devices")]
 
@@ -225,6 +228,54 @@ def test_if_the_first_device_cannot_save_all_devices_end():
     failed = launched("-c", f"ulimit -f 8; {shlex.join([*MODULE, *TINY, *DDP])}", start=["bash"])
     assert failed.code == 1
     assert failed.err.splitlines()[-1].startswith("error: [Errno 27] File too large: ")
+
+
+STRATEGIES = {"one": (forked, ONE), "ddp": (two_devices, [*DDP, "--data.batch_size", "2"])}
+STRATEGIES["fsdp2"] = (two_devices, [*FSDP2, "--data.batch_size", "2"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [[], FAST], ids=["adamw", "muon"])
+def test_a_run_that_changes_hands_at_every_evaluation_is_the_run_of_one_device(run, network):
+    settings = [*TINY, *network, "--trainer.max_steps", "12"]
+    assert run(*settings, *ONE).code == 0
+    for updates, strategy in zip(range(2, 13, 2), ("one", "fsdp2", "ddp", "fsdp2", "one", "ddp"), strict=True):
+        start, flags = STRATEGIES[strategy]
+        command = settings if updates == 2 else ["fit", "--ckpt_path", "last"]
+        changed = start(*command, *flags, "--trainer.max_steps", str(updates))
+        assert changed.code == 0, changed.err
+    assert losses("runs/version_1") == pytest.approx(losses("runs/version_0"), abs=1e-5)
+    state, expected = (torch.load(f"runs/version_{n}/checkpoints/last.ckpt", weights_only=True) for n in (1, 0))
+    torch.testing.assert_close(state["state_dict"], expected["state_dict"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_an_older_version_resumes_sharded(run):
+    """It numbers the weights in the order of the parameter groups."""
+    settings = [*TINY, *FAST, "--trainer.max_steps", "4"]
+    assert run(*settings, *ONE).code == 0
+    last = Path("runs/version_0/checkpoints/last.ckpt")
+    checkpoint = torch.load(last, weights_only=True)
+    (state,) = checkpoint["optimizer_states"]
+    number = count()
+    by_order = [[next(number) for _ in group["params"]] for group in state["param_groups"]]
+    assert by_order != [group["params"] for group in state["param_groups"]]
+    checkpoint["optimizer_states"] = [renumbered(state, by_order)]
+    torch.save(checkpoint, last)
+    assert two_devices("fit", "--ckpt_path", "last", *STRATEGIES["fsdp2"][1], "--trainer.max_steps", "6").code == 0
+    assert run(*settings, *ONE, "--trainer.max_steps", "6").code == 0
+    assert losses("runs/version_0")[-6:] == pytest.approx(losses("runs/version_1")[-6:], abs=1e-5)
+
+
+def test_a_sharded_network_on_one_device_is_refused_and_its_settings_are_kept(run):
+    assert run(*TINY).code == 0
+    before = Path("runs/version_0/config.yaml").read_bytes()
+    resumed = ["fit", "--ckpt_path", "last", *FSDP2, "--trainer.max_steps", "6", "--trainer.devices", "1"]
+    assert refused(run, *resumed) == (
+        "trainer.strategy.data_parallel_size (2) must be the number of devices (1); "
+        "for a network that is not sharded: --trainer.strategy auto"
+    )
+    assert Path("runs/version_0/config.yaml").read_bytes() == before
 
 
 @pytest.mark.slow
