@@ -72,16 +72,17 @@ class SaveConfig(SaveConfigCallback):
     """Saves the settings of a run atomically, with the text and the learning rate that were found."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Does nothing: LearningRateFinder has to run first."""
+        """Saves nothing yet: LearningRateFinder has to run first."""
+        self._resumes = trainer.ckpt_path is not None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the settings of a new run."""
-        if trainer.ckpt_path is None:
+        if not self._resumes:
             super().setup(trainer, pl_module, stage="fit")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Replaces the settings of a resumed run, once all of its state has been restored with the new ones."""
-        if trainer.ckpt_path is not None:
+        """Replaces the settings of a resumed run, once its state has been restored with the new ones."""
+        if self._resumes:
             super().setup(trainer, pl_module, stage="fit")
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -180,9 +180,9 @@ def test_nanogpts_optimizer_loads_the_exported_state(run, tiny_run):
     optimizer = AdamW([{"params": group} for group in groups], lr=1.0)
     optimizer.load_state_dict(content["optimizer"])
     last = torch.load(tiny_run / "checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
-    for place, weight in enumerate(weight for group in groups for weight in group):
+    for number, weight in enumerate(weights):
         assert optimizer.state[weight]["step"] == 5
-        torch.testing.assert_close(optimizer.state[weight]["exp_avg"], last[place]["exp_avg"])
+        torch.testing.assert_close(optimizer.state[weight]["exp_avg"], last[number]["exp_avg"])
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
 
 
