@@ -120,10 +120,10 @@ def code_points(text: str) -> np.ndarray:
 
 
 def encode_prompt(prompt: str, vocab: CharVocab, unknown: Unknown) -> Tensor:
-    """Encodes a prompt; logs a warning if characters are skipped.
+    """Encodes a prompt; logs a warning if characters are skipped or replaced.
 
     Args:
-        prompt: Text to continue.
+        prompt: Text to continue. A newline, the default, is replaced by a character of the vocabulary without newlines.
         vocab: Vocabulary of the network.
         unknown: Whether characters that are not in the vocabulary are refused or skipped.
 
@@ -135,12 +135,17 @@ def encode_prompt(prompt: str, vocab: CharVocab, unknown: Unknown) -> Tensor:
     """
     if unknown not in get_args(Unknown):
         raise ConfigError(f"unknown ({unknown}) must be one of {', '.join(get_args(Unknown))}")
+    if prompt == "\n" and prompt not in vocab.alphabet:
+        prompt = vocab.alphabet[0]
+        log.warning("prompt: %r, because the vocabulary has no newline", prompt)
     if unknown == "skip":
         prompt = _without_unknown(prompt, vocab)
     try:
         return vocab.encode(prompt, name="prompt")
     except ConfigError as error:
-        raise ConfigError(f"{error}; `--sample.unknown skip` leaves unknown characters out") from error
+        known, _ = vocab.split_known(prompt)
+        way_out = "; `--sample.unknown skip` leaves unknown characters out" if known else ""
+        raise ConfigError(f"{error}{way_out}") from error
 
 
 def _without_unknown(prompt: str, vocab: CharVocab) -> str:

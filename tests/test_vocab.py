@@ -1,5 +1,8 @@
 """Characters to ids and back, and prompts with unknown characters."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from support.command_line import TINY, VERSE, files, refused
@@ -118,3 +121,28 @@ def test_a_prompt_of_unknown_characters_only_is_refused():
 def test_unknown_characters_are_either_refused_or_skipped():
     with pytest.raises(ConfigError, match=r"unknown \(drop\) must be one of refuse, skip"):
         encode_prompt("a", CharVocab("abc"), "drop")
+
+
+def test_the_default_prompt_is_replaced_where_the_vocabulary_has_no_newline(caplog):
+    assert encode_prompt("\n", CharVocab("ACGT"), "refuse").tolist() == [0]
+    assert [record.message for record in caplog.records] == ["prompt: 'A', because the vocabulary has no newline"]
+    assert encode_prompt("\n", CharVocab("A\n"), "refuse").tolist() == [1]
+
+
+def test_skipping_is_offered_only_if_a_character_remains():
+    for prompt, is_offered in (("xA", True), ("x", False), ("\n\n", False)):
+        with pytest.raises(ConfigError) as error:
+            encode_prompt(prompt, CharVocab("ACGT"), "refuse")
+        assert ("--sample.unknown skip" in str(error.value)) == is_offered
+
+
+def test_a_text_without_newlines_is_trained_on_and_sampled_from(run):
+    Path("genome.txt").write_text("ACGT" * 500, encoding="utf-8")
+    trained = run(*TINY, "--data.text", "genome.txt")
+    assert trained.code == 0, trained.err
+    (command,) = re.findall("sample from it: chargpt (.*)", trained.err)
+    sampled = run(*command.split(), "--sample.num_samples", "1", "--sample.max_new_tokens", "5")
+    assert sampled.code == 0, sampled.err
+    assert "prompt: 'A', because the vocabulary has no newline\n" in sampled.err
+    assert re.fullmatch("A[ACGT]{5}\n", sampled.out)
+    assert len(CharGPT.load_from_checkpoint(command.split()[-1]).sample(max_new_tokens=5)) == 6

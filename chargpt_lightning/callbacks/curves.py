@@ -4,17 +4,19 @@ import logging
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Checkpoint
 
 from chargpt_lightning.loggers.csv_logger import History
-from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.plotting import draw, save_figure
 
 log = logging.getLogger(__name__)
 
 
-class Curves(Callback):
-    """Draws losses and learning rates as curves.png in the run's directory, again at each evaluation."""
+class Curves(Checkpoint):
+    """Draws losses and learning rates as curves.png in the run's directory, again at each evaluation.
+
+    It is a Checkpoint because Lightning runs these last, so that the run is saved before it is drawn.
+    """
 
     def __init__(self) -> None:
         self._failed = False
@@ -28,7 +30,7 @@ class Curves(Callback):
     def _draw(self, run: Path) -> None:
         try:
             save_figure(draw([run]), run / "curves.png")
-        except ConfigError as error:  # metrics.csv was damaged before the run resumed: no reason to stop it
+        except Exception as error:  # a run does not end because of its picture
             if not self._failed:
                 log.warning("curves.png is not drawn: %s", error)
             self._failed = True

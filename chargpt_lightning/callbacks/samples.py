@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from chargpt_lightning.loggers.failures import failures_warned
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.sampling import SampleConfig, continue_prompt
 
@@ -78,7 +79,8 @@ class LogSamples(Callback):
         (ids,) = continue_prompt(pl_module.gpt, prompt, [0], self._sampling)
         text = pl_module.vocab.decode(ids)
         for logger in filter(accepts_text, trainer.loggers):
-            _log_text(logger, text, trainer.global_step)
+            with failures_warned(logger):
+                _log_text(logger, text, trainer.global_step)
 
 
 def _log_text(logger: Any, text: str, step: int) -> None:

@@ -1,5 +1,6 @@
 """Speed of a run: tokens per second, and MFU (model FLOPs utilization)."""
 
+import math
 import time
 from typing import Any
 
@@ -73,12 +74,15 @@ def tokens_in(batch: tuple[Tensor, Tensor], trainer: L.Trainer) -> int:
 
 
 def matmul_flop_per_s(device: torch.device, dtype: torch.dtype) -> float:
-    """Measures the FLOP/s of square matrix products: the best of growing sizes, up to one that takes MIN_MATMUL_S."""
-    best = 0.0
+    """Measures the FLOP/s of square matrix products: the best of growing sizes, until one takes MIN_MATMUL_S."""
+    best = math.nan
     for size in MATMUL_SIZES:
-        factor = torch.ones(size, size, device=device, dtype=dtype)
-        elapsed_s = min(_matmul_s(factor) for _ in range(3))
-        best = max(best, 2 * size**3 / elapsed_s)
+        try:
+            factor = torch.ones(size, size, device=device, dtype=dtype)
+            elapsed_s = min(_matmul_s(factor) for _ in range(3))
+        except RuntimeError:  # out of memory
+            break
+        best = max(2 * size**3 / elapsed_s, best)  # not nan, which is never larger
         if elapsed_s > MIN_MATMUL_S:
             break
     return best

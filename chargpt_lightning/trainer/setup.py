@@ -22,6 +22,7 @@ from chargpt_lightning.callbacks.samples import LogSamples, accepts_text
 from chargpt_lightning.callbacks.throughput import Throughput
 from chargpt_lightning.checkpoints.io import AtomicCheckpointIO
 from chargpt_lightning.loggers.csv_logger import History
+from chargpt_lightning.loggers.failures import tolerated
 from chargpt_lightning.loggers.tensorboard import TensorBoard
 from chargpt_lightning.loggers.wandb import Wandb
 from chargpt_lightning.sampling import SampleConfig
@@ -60,7 +61,7 @@ def _loggers(trainer: Any, origin: Origin | None) -> list[Logger]:
     if trainer.logger is False:
         raise ConfigError("trainer.logger (False) must not be turned off, because metrics.csv is part of every run")
     run, branches = (origin.run, origin.branches) if origin else (None, False)
-    return [History(Path(trainer.default_root_dir), run, branches), *other_loggers(trainer)]
+    return [History(Path(trainer.default_root_dir), run, branches), *map(tolerated, other_loggers(trainer))]
 
 
 def _callbacks(trainer: Any, origin: Origin | None) -> list[L.Callback]:

@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import warnings
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
@@ -55,10 +56,11 @@ def use_utf8() -> None:
 
 
 class _Stderr(logging.Handler):
-    """Prints messages above the progress line."""
+    """Prints messages above the progress line; a terminal that was closed does not end a run."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        with suppress(OSError):
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 def set_up_logging() -> None:

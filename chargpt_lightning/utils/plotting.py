@@ -114,11 +114,11 @@ def _add_row(columns: dict[str, _Column], row: dict[str, str]) -> None:
 
 
 def _draw_run(losses: "Axes", rates: "Axes", run: Path, columns: dict[str, Points], color: str) -> None:
-    name = f"{run.parent.name}/{run.name}"
+    name = f"{run.parent.name}/{run.name}"  # not first in a label: matplotlib hides labels that begin with _
     best, step = min((loss, step) for step, loss in zip(*columns[VAL_LOSS], strict=True))
-    losses.plot(*columns[VAL_LOSS], ".-", color=color, label=f"{name}: val, best {best:.4f} at step {step:,}")
+    losses.plot(*columns[VAL_LOSS], ".-", color=color, label=f"val, {name}, best {best:.4f} at step {step:,}")
     if TRAIN_EVAL_LOSS in columns:
-        losses.plot(*columns[TRAIN_EVAL_LOSS], ".:", color=color, label=f"{name}: train, evaluated")
+        losses.plot(*columns[TRAIN_EVAL_LOSS], ".:", color=color, label=f"train, {name}, evaluated")
     if LR in columns:
         rates.plot(*columns[LR], color=color)
 
@@ -133,7 +133,8 @@ def _zoom(losses: "Axes") -> None:
 
 def _label(losses: "Axes", rates: "Axes") -> None:
     losses.set_ylabel("loss, nats per character")
-    losses.legend(frameon=False)
+    for text in losses.legend(frameon=False).get_texts():
+        text.set_parse_math(False)  # a name may contain $
     rates.set_ylabel("learning rate")
     rates.set_xlabel("step")
     for axes in (losses, rates):

@@ -46,6 +46,28 @@ def test_without_matplotlib_a_run_draws_nothing(run, pictures, monkeypatch):
     assert not list(Path("runs").glob("**/*.png"))
 
 
+def test_names_are_text_and_the_run_is_saved_before_it_is_drawn(run, pictures, monkeypatch):
+    saved = []
+    save = plotting.save_figure
+
+    def save_figure(figure, path):
+        labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        saved.append((labels[1].split(", best")[0], (path.parent / "checkpoints/last.ckpt").exists()))
+        save(figure, path)
+
+    monkeypatch.setattr("chargpt_lightning.callbacks.curves.save_figure", save_figure)
+    assert run(*TINY, "--trainer.default_root_dir", "_x^2$$").code == 0
+    assert saved == [("val, _x^2$$/version_0", True)] * 3
+    assert Path("_x^2$$/version_0/curves.png").exists()
+
+
+def test_a_run_whose_picture_cannot_be_drawn_continues(run, pictures, monkeypatch):
+    monkeypatch.setattr("chargpt_lightning.callbacks.curves.draw", lambda runs: 1 / 0)
+    trained = run(*TINY)
+    assert trained.code == 0, trained.err
+    assert trained.err.count("curves.png is not drawn: division by zero\n") == 1
+
+
 @pytest.mark.parametrize("damage", [b",\x00x,", b",0,0,0,0,0,0,0,0,0,0,0,0,"], ids=["no number", "too many fields"])
 def test_a_run_whose_old_rows_are_damaged_continues_without_its_picture(run, tiny_run, pictures, damage):
     CSV.write_bytes(CSV.read_bytes().replace(b",0,", damage, 1))

@@ -1,10 +1,16 @@
 """The progress line counts updates, also those of a resumed run."""
 
 import math
+import os
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from support.command_line import TINY
+from support.command_line import TINY, states
+from support.platforms import posix
 
 
 def pretend_a_terminal(monkeypatch) -> None:
@@ -30,3 +36,23 @@ def test_the_line_of_a_resumed_run_starts_at_its_step(run, tiny_run, monkeypatch
 
 def test_there_is_no_line_without_a_terminal(run):
     assert "step: " not in run(*TINY).err
+
+
+@posix
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_does_not_end_the_run():
+    """Python's exit code is 120 then, because it cannot flush stderr."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "chargpt_lightning", *TINY, "--trainer.max_steps", "200"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, preexec_fn=ignore_hangup) as process:
+        os.close(theirs)
+        while b"step 2:" not in os.read(ours, 2**16):
+            pass
+        os.close(ours)
+        assert process.wait(timeout=120) in (0, 120)
+    assert states(Path("runs/version_0"))["last"]["global_step"] == 200
+
+
+def ignore_hangup() -> None:
+    """As nohup does."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -1,5 +1,6 @@
 """Tokens per second and MFU, with a simulated clock."""
 
+import math
 import timeit
 from pathlib import Path
 
@@ -66,6 +67,21 @@ def test_the_measured_rate_is_that_of_a_matrix_product():
         if 0.2 < ratios[-1] < 5:
             return
     raise AssertionError(f"the measured rate is {ratios} times that of a product of 1024 x 1024 matrices")
+
+
+def test_the_rate_is_that_of_the_products_that_memory_suffices_for(monkeypatch):
+    measured = throughput._matmul_s
+
+    def only_small(factor):
+        if len(factor) > 256:
+            raise torch.OutOfMemoryError
+        return measured(factor)
+
+    monkeypatch.setattr(throughput, "MIN_MATMUL_S", 10)
+    monkeypatch.setattr(throughput, "_matmul_s", only_small)
+    assert matmul_flop_per_s(torch.device("cpu"), torch.float32) > 0
+    monkeypatch.setattr(throughput, "MATMUL_SIZES", (512,))
+    assert math.isnan(matmul_flop_per_s(torch.device("cpu"), torch.float32))
 
 
 @pytest.mark.parametrize(("precision", "dtype"), PRODUCT_DTYPES.items())

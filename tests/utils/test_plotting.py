@@ -27,8 +27,8 @@ def test_a_run_is_drawn_with_all_its_losses_and_its_learning_rate(tiny_run):
     labels = [text.get_text() for text in losses.get_legend().get_texts()]
     assert labels == [
         "train, each update",
-        f"runs/version_0: val, best {best[1]:.4f} at step {best[0]:.0f}",
-        "runs/version_0: train, evaluated",
+        f"val, runs/version_0, best {best[1]:.4f} at step {best[0]:.0f}",
+        "train, runs/version_0, evaluated",
     ]
 
 

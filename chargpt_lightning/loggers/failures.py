@@ -1,0 +1,39 @@
+"""Turns failures of loggers into a warning: metrics.csv has all metrics, so a run need not end because of another."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from weakref import WeakSet
+
+from lightning.pytorch.loggers import Logger
+
+log = logging.getLogger(__name__)
+
+METHODS = ("log_metrics", "save", "finalize")  # called while a run trains and when it ends
+_failed: WeakSet[Logger] = WeakSet()
+
+
+@contextmanager
+def failures_warned(logger: Logger) -> Iterator[None]:
+    """Turns an exception in the context into a warning, once for each logger."""
+    try:
+        yield
+    except Exception as error:
+        if logger not in _failed:
+            message = " ".join(str(error).split())
+            log.warning("trainer.logger (%s) failed, the run continues without it: %s", type(logger).__name__, message)
+        _failed.add(logger)
+
+
+def tolerated(logger: Logger) -> Logger:
+    """Returns the logger, with methods that warn instead of failing."""
+    for name in METHODS:
+        setattr(logger, name, partial(_call, logger, getattr(logger, name)))
+    return logger
+
+
+def _call(logger: Logger, method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    with failures_warned(logger):
+        method(*args, **kwargs)

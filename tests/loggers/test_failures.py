@@ -1,0 +1,25 @@
+"""A logger that fails is a warning, once, and the run continues."""
+
+from pathlib import Path
+
+import pytest
+from support.command_line import TINY, rows, states
+from support.failing import Failing
+
+from chargpt_lightning.loggers.failures import failures_warned
+
+
+@pytest.mark.parametrize("method", ["log_metrics", "save", "finalize"])
+def test_a_run_continues_without_a_logger_that_fails(run, method):
+    failing = ["--trainer.logger", "support.failing.Failing", "--trainer.logger.method", method]
+    trained = run(*TINY, *failing)
+    assert trained.code == 0, trained.err
+    warning = "trainer.logger (Failing) failed, the run continues without it: no space left\n"
+    assert trained.err.count(warning) == 1
+    assert len(rows(Path("runs/version_0"))) == 5 + 4
+    assert states(Path("runs/version_0"))["last"]["global_step"] == 5
+
+
+def test_an_interrupt_is_no_failure_of_a_logger():
+    with pytest.raises(KeyboardInterrupt), failures_warned(Failing("save")):
+        raise KeyboardInterrupt
