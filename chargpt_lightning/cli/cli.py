@@ -20,7 +20,7 @@ from chargpt_lightning.cli.run_config import SaveConfig, require_contained
 from chargpt_lightning.datamodule import CharDataModule
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.sampling import SampleConfig
-from chargpt_lightning.trainer.resume import Origin, changes, find_origin, load_weights
+from chargpt_lightning.trainer.resume import Origin, changes, decay_ends_early, find_origin, load_weights
 from chargpt_lightning.trainer.setup import config_errors, count_devices, locked_run, trainer_arguments
 from chargpt_lightning.trainer.validation import (
     prepare_callbacks,
@@ -202,12 +202,13 @@ class CharCLI(LightningCLI):
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
 
     def _print_resumption(self, origin: Origin) -> None:
-        """Prints where the run resumes, and which settings have changed."""
+        """Prints where the run resumes, which settings have changed, and whether the decay ends before it."""
         log.info(origin.announcement())
+        lines = decay_ends_early(self.config.fit)
         if origin.run is not None:
-            before = self.parser.parse_args(["fit", origin.settings()]).fit
-            for line in changes(before, self.config.fit):
-                log.info("changed: %s", line)
+            lines = changes(self.parser.parse_args(["fit", origin.settings()]).fit, self.config.fit)
+        for line in lines:
+            log.info("%s", line)
 
     def validate(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Prints the exact figures of the val split."""

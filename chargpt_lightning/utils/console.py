@@ -12,6 +12,8 @@ from typing import NoReturn
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
+from chargpt_lightning.utils.signals import leave_closed_terminal
+
 COMMAND = "chargpt"
 PACKAGE = "chargpt_lightning"
 
@@ -58,6 +60,7 @@ class _Stderr(logging.Handler):
     """Prints messages above the progress line."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        leave_closed_terminal()  # as a job that outlives its terminal finds it
         tqdm.write(self.format(record), file=sys.stderr)
 
 
