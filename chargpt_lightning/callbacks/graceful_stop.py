@@ -19,7 +19,7 @@ from chargpt_lightning.callbacks.model_checkpoint import last_checkpoint, save_n
 from chargpt_lightning.utils.console import program_name
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.run_dir import relative_to_cwd
-from chargpt_lightning.utils.signals import SIGNAL_EXIT_BASE, Stopped, stop_now
+from chargpt_lightning.utils.signals import SIGNAL_EXIT_BASE, Stopped, leave_closed_terminal, stop_now, stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class GracefulStop(Checkpoint):
 
     def _install_handlers(self, trainer: L.Trainer) -> None:
         self._is_first_device = trainer.is_global_zero
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in stop_signals():
             signal.signal(signum, self._stop_soon)
         if sys.platform != "win32" and self._requeue is None and SLURMEnvironment.detect():
             if callable(requeue := signal.getsignal(signal.SIGUSR1)):
@@ -79,6 +79,7 @@ class GracefulStop(Checkpoint):
         if self._signum == signum == signal.SIGINT:
             stop_now(signum, frame)
         self._signum = signum
+        leave_closed_terminal()
         if signum == signal.SIGINT and self._is_first_device:
             # Unlike print, os.write is safe in a signal handler.
             os.write(2, b"\nstopping after this update; Ctrl-C again stops at once, without saving\n")

@@ -1,7 +1,6 @@
 """The progress line of a run."""
 
 import sys
-from contextlib import suppress
 from typing import Any
 
 import lightning as L
@@ -10,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from chargpt_lightning.callbacks.throughput import tokens_in
+from chargpt_lightning.utils.signals import leave_closed_terminal
 
 
 class StepBar(ProgressBar):
@@ -51,14 +51,13 @@ class StepBar(ProgressBar):
         """Advances the line; loss, learning rate and speed are read only when it is redrawn, and at the end."""
         if self._bar is None or trainer.global_step == self._bar.n:
             return
-        with suppress(OSError):  # the terminal was closed, which does not end a run
-            drawn = self._bar.update(trainer.global_step - self._bar.n)
-            if drawn or trainer.global_step == trainer.max_steps:
-                rate = self._bar.format_dict["rate"] or 0.0  # updates per second
-                tokens = tokens_in(batch, trainer) * trainer.accumulate_grad_batches  # per update
-                lr = trainer.optimizers[0].param_groups[0]["lr"]
-                shown = f"loss {pl_module.train_loss:.3f}, lr {lr:.1e}, {rate * tokens:,.0f} tokens/s"
-                self._bar.set_postfix_str(shown)
+        leave_closed_terminal()
+        drawn = self._bar.update(trainer.global_step - self._bar.n)
+        if drawn or trainer.global_step == trainer.max_steps:
+            rate = self._bar.format_dict["rate"] or 0.0  # updates per second
+            tokens = tokens_in(batch, trainer) * trainer.accumulate_grad_batches  # per update
+            lr = trainer.optimizers[0].param_groups[0]["lr"]
+            self._bar.set_postfix_str(f"loss {pl_module.train_loss:.3f}, lr {lr:.1e}, {rate * tokens:,.0f} tokens/s")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Closes the line."""
@@ -70,5 +69,5 @@ class StepBar(ProgressBar):
 
     def _close(self) -> None:
         if self._bar is not None:
-            with suppress(OSError):
-                self._bar.close()
+            leave_closed_terminal()
+            self._bar.close()

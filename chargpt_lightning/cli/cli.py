@@ -25,7 +25,7 @@ from chargpt_lightning.trainer.callback_validation import (
     require_callbacks_that_work,
     with_accumulation,
 )
-from chargpt_lightning.trainer.resume import Origin, changes, find_origin, load_weights
+from chargpt_lightning.trainer.resume import Origin, changes, decay_ends_early, find_origin, load_weights
 from chargpt_lightning.trainer.setup import config_errors, count_devices, locked_run, trainer_arguments
 from chargpt_lightning.trainer.validation import require_device_per_shard, require_valid_trainer
 from chargpt_lightning.utils.errors import ConfigError
@@ -204,12 +204,13 @@ class CharCLI(LightningCLI):
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
 
     def _print_resumption(self, origin: Origin) -> None:
-        """Prints where the run resumes, and which settings have changed."""
+        """Prints where the run resumes, which settings have changed, and whether the decay ends before it."""
         log.info(origin.announcement())
+        lines = decay_ends_early(self.config.fit)
         if origin.run is not None:
-            before = self.parser.parse_args(["fit", origin.settings()]).fit
-            for line in changes(before, self.config.fit):
-                log.info("changed: %s", line)
+            lines = changes(self.parser.parse_args(["fit", origin.settings()]).fit, self.config.fit)
+        for line in lines:
+            log.info("%s", line)
 
     def validate(self, model: CharGPT, datamodule: CharDataModule, ckpt_path: None) -> None:
         """Prints the exact figures of the val split."""

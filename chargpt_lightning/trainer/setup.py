@@ -120,7 +120,7 @@ def locked_run(trainer: L.Trainer, step: int) -> Iterator[None]:
 
     Raises:
         ConfigError: If another process is training the run, or if a figure becomes infinite or not a number; the error
-            names the last good checkpoint.
+            names the last good checkpoint, and what to try.
     """
     history = trainer.logger if isinstance(trainer.logger, History) else None  # None in a dry run
     try:
@@ -133,7 +133,7 @@ def locked_run(trainer: L.Trainer, step: int) -> Iterator[None]:
         if not trainer.is_global_zero:
             raise Stopped(1) from error  # the first device prints it
         last = last_checkpoint(trainer) or "none, because none was saved yet"
-        raise ConfigError(f"{error}; the last good checkpoint: {last}") from error
+        raise ConfigError(f"{error}; the last good checkpoint: {last}{_advice(trainer)}") from error
     except BaseException:
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has no SIGKILL
@@ -141,6 +141,18 @@ def locked_run(trainer: L.Trainer, step: int) -> Iterator[None]:
     finally:
         if history is not None:
             history.close()
+
+
+def _advice(trainer: L.Trainer) -> str:
+    """Names flags that can keep a figure finite; before the first update, only the precision has an effect."""
+    flags = []
+    if trainer.global_step > 0:
+        flags.append("a lower --model.learning_rate")
+        if not trainer.gradient_clip_val:
+            flags.append("--trainer.gradient_clip_val 1.0")
+    if trainer.precision not in ("32-true", "64-true"):
+        flags.append("--trainer.precision 32-true")
+    return f"; try {' or '.join(flags)}" if flags else ""
 
 
 def _follow_run(loggers: list[Logger], run: Path, step: int) -> None:

@@ -5,13 +5,14 @@ import logging
 import re
 import sys
 import warnings
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
+
+from chargpt_lightning.utils.signals import leave_closed_terminal
 
 COMMAND = "chargpt"
 PACKAGE = "chargpt_lightning"
@@ -56,11 +57,11 @@ def use_utf8() -> None:
 
 
 class _Stderr(logging.Handler):
-    """Prints messages above the progress line; a terminal that was closed does not end a run."""
+    """Prints messages above the progress line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):
-            tqdm.write(self.format(record), file=sys.stderr)
+        leave_closed_terminal()  # as a job that outlives its terminal finds it
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
 def set_up_logging() -> None:

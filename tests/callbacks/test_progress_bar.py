@@ -41,7 +41,6 @@ def test_there_is_no_line_without_a_terminal(run):
 @posix
 @pytest.mark.slow
 def test_a_terminal_that_is_closed_does_not_end_the_run():
-    """Python's exit code is 120 then, because it cannot flush stderr."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "chargpt_lightning", *TINY, "--trainer.max_steps", "200"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, preexec_fn=ignore_hangup) as process:
@@ -49,7 +48,7 @@ def test_a_terminal_that_is_closed_does_not_end_the_run():
         while b"step 2:" not in os.read(ours, 2**16):
             pass
         os.close(ours)
-        assert process.wait(timeout=120) in (0, 120)
+        assert process.wait(timeout=120) == 0
     assert states(Path("runs/version_0"))["last"]["global_step"] == 200
 
 

@@ -68,8 +68,21 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(ru
     name = "val/loss" if interval == "2" else "train/loss"
     error = result.err.splitlines()[-1]
     message = rf"error: {name} \((nan|inf)\) at step 6 must be finite; the last good checkpoint: "
-    assert re.fullmatch(message + "runs/version_0/checkpoints/last.ckpt", error)
+    advice = "; try a lower --model.learning_rate or --trainer.gradient_clip_val 1.0"
+    assert re.fullmatch(message + "runs/version_0/checkpoints/last.ckpt" + advice, error)
     assert (tiny_run / "checkpoints/last.ckpt").read_bytes() == last
+
+
+@pytest.mark.parametrize("clip", [[], ["--trainer.gradient_clip_val", "1.0"]])
+def test_a_loss_that_is_not_finite_before_the_first_evaluation_is_reported_with_advice(run, clip):
+    ruin = ["--model.learning_rate", "1e38", "--model.min_lr", "1e38", "--trainer.val_check_interval", "5"]
+    result = run(*TINY, *ruin, *clip, "--trainer.precision", "bf16-mixed")
+    flags = ["a lower --model.learning_rate", "--trainer.gradient_clip_val 1.0", "--trainer.precision 32-true"]
+    flags = [flag for flag in flags if not clip or "clip" not in flag]
+    assert result.code == 1
+    assert result.err.endswith(
+        f"must be finite; the last good checkpoint: none, because none was saved yet; try {' or '.join(flags)}\n"
+    )
 
 
 def test_a_single_loss_that_is_not_finite_ends_the_run(run, monkeypatch):

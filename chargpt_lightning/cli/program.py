@@ -1,0 +1,66 @@
+"""Runs the command line, prints errors in one line, sets the exit code."""
+
+import errno
+import locale
+import os
+import sys
+from argparse import ArgumentError
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from chargpt_lightning.cli.cli import CharCLI
+from chargpt_lightning.cli.import_policy import imports_checked
+from chargpt_lightning.cli.parser import TOOLS
+from chargpt_lightning.utils.console import decoded_arg, fail, is_first_device, program_name, set_up_logging, use_utf8
+from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.hardware import keep_freed_memory
+from chargpt_lightning.utils.signals import Stopped, stop_on_signals
+
+
+def run(args: list[str] | None = None) -> None:
+    """Runs the command line.
+
+    Args:
+        args: The arguments; None uses those of the process.
+
+    Raises:
+        SystemExit: With 1 if a setting or input is invalid or a file cannot be written, with 2 if a flag cannot be
+            parsed; the error is printed to stderr in one line. With 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+    """
+    use_utf8()
+    set_up_logging()
+    keep_freed_memory()
+    try:
+        with stop_on_signals():
+            _run_subcommand([decoded_arg(arg) for arg in sys.argv[1:]] if args is None else args)
+    except Stopped as stop:  # only the first of several devices reports it
+        sys.exit(stop.exit_code if is_first_device() else 0)
+    except ArgumentError as error:
+        fail(error, exit_code=2)
+    except (ConfigError, MisconfigurationException) as error:
+        fail(error, exit_code=1)
+    except OSError as error:
+        if not _stdout_was_closed(error):
+            fail(error, exit_code=1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except UnicodeError as error:
+        encoding = locale.getencoding()
+        fail(f"file names and settings files must be in the locale's encoding ({encoding}), but: {error}", exit_code=1)
+
+
+def _run_subcommand(args: list[str]) -> None:
+    name = args[0] if args else ""
+    if name not in TOOLS:
+        with imports_checked():
+            CharCLI(args)
+        return
+    make_parser, tool = TOOLS[name]
+    given = make_parser(f"{program_name()} {name}").parse_args(args[1:])
+    tool(**vars(given))
+
+
+def _stdout_was_closed(error: OSError) -> bool:
+    """Whether the reader of stdout closed it, as `head` does; Windows raises EINVAL without a file name."""
+    on_windows = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
+    return on_windows or isinstance(error, BrokenPipeError)
