@@ -25,7 +25,8 @@ from chargpt_lightning.trainer.callback_validation import (
     require_callbacks_that_work,
     with_accumulation,
 )
-from chargpt_lightning.trainer.resume import Origin, changes, decay_ends_early, find_origin, load_weights
+from chargpt_lightning.trainer.changes import changes, decay_ends_early
+from chargpt_lightning.trainer.resume import Origin, find_origin, load_weights
 from chargpt_lightning.trainer.setup import config_errors, count_devices, locked_run, trainer_arguments
 from chargpt_lightning.trainer.validation import require_device_per_shard, require_valid_trainer
 from chargpt_lightning.utils.errors import ConfigError
