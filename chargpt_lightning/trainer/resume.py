@@ -234,7 +234,7 @@ def _settings(config: Namespace) -> dict[str, str]:
 
 def _written(value: Any) -> str:
     """Returns a setting as a user would write it."""
-    value = Namespace(value=value).as_dict()["value"]
+    value = Namespace(value=value).as_dict()["value"]  # type: ignore[no-untyped-call]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
