@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from chargpt_lightning.models.gpt import GPT
     from chargpt_lightning.models.modern import ModernGPT
     from chargpt_lightning.module import CharGPT
-    from chargpt_lightning.utils.console import VERSION as __version__
     from chargpt_lightning.vocab import CharVocab
 
-__all__ = ["GPT", "CharDataModule", "CharGPT", "CharVocab", "GPTConfig", "ModernGPT", "__version__"]
+    __version__: str
+
+__all__ = ["GPT", "CharDataModule", "CharGPT", "CharVocab", "GPTConfig", "ModernGPT"]
 
 _DEFINED_IN = {
     "CharDataModule": "datamodule.CharDataModule",

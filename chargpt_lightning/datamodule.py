@@ -18,6 +18,7 @@ from chargpt_lightning.data.corpus import Corpus, load_corpus, short_name
 from chargpt_lightning.data.text_files import read_prompt
 from chargpt_lightning.data.windows import Batch, MappedIds, WindowBatches, cut_from_tensor, eval_offsets, train_offsets
 from chargpt_lightning.utils.errors import ConfigError, require_positive
+from chargpt_lightning.utils.signals import leave_signals_to_parent
 from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
 log = logging.getLogger(__name__)
@@ -210,7 +211,9 @@ class CharDataModule(L.LightningDataModule):
         return partial(cut_from_tensor, torch.from_numpy(np.fromfile(self.ids, self.vocab.dtype)).to(device))
 
     def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
-        return DataLoader(batches, batch_size=None, num_workers=self.num_workers)
+        return DataLoader(
+            batches, batch_size=None, num_workers=self.num_workers, worker_init_fn=leave_signals_to_parent
+        )
 
     def _offset_args(self) -> dict[str, int]:
         """Returns the arguments of `train_offsets` and `eval_offsets` that select this device's windows."""

@@ -25,7 +25,8 @@ def run(args: list[str] | None = None) -> None:
 
     Raises:
         SystemExit: With 1 if a setting or input is invalid or a file cannot be written, with 2 if a flag cannot be
-            parsed; the error is printed to stderr in one line. With 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+            parsed; the error is printed to stderr in one line. With 130 after Ctrl-C, 143 after SIGTERM and
+            129 after SIGHUP.
     """
     use_utf8()
     set_up_logging()

@@ -56,6 +56,13 @@ def stop_on_signals(handler: Callable[[int, FrameType | None], NoReturn] = stop_
             signal.signal(signum, previous)
 
 
+def leave_signals_to_parent(worker: int) -> None:
+    """Ignores Ctrl-C and SIGHUP in a worker process: a terminal sends them to all, but the parent ends its workers."""
+    for signum in stop_signals():
+        if signum != signal.SIGTERM:
+            signal.signal(signum, signal.SIG_IGN)
+
+
 def leave_closed_terminal() -> None:
     """Discards stdout and stderr from here on if their terminal was closed: printing a message would raise OSError."""
     for descriptor in (1, 2):

@@ -46,12 +46,25 @@ def test_a_second_ctrl_c_stops_at_once(run, interrupt, during):
     assert saved_step() == 2
 
 
-def test_sigterm_saves(run, during):
-    during(2, happens=send(signal.SIGTERM))
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), pytest.param("SIGHUP", 129, marks=posix)])
+def test_sigterm_and_a_closed_terminal_save(run, during, name, code):
+    during(2, happens=send(getattr(signal, name, 0)))
     result = run(*TINY)
-    assert result.code == 143
+    assert result.code == code
     assert result.err.endswith(f"stopped at step 3\n{RESUME}\n")
     assert saved_step() == 3
+
+
+@posix
+def test_a_run_under_nohup_outlives_its_terminal(run, during):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    during(2, happens=send(signal.SIGHUP))
+    try:
+        assert run(*TINY).code == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert saved_step() == 5
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -29,6 +29,7 @@ pytestmark = [several_devices, pytest.mark.usefixtures("for_two_devices")]
 
 MODULE = [sys.executable, "-m", "chargpt_lightning"]
 TORCHRUN = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "chargpt_lightning"]
+HANGUP = 1  # signal.SIGHUP, which Windows does not have
 ONE = ["--trainer.devices", "1", "--trainer.strategy", "auto", "--data.batch_size", "4"]
 FIFTY = [*TINY, "--trainer.max_steps", "50", "--trainer.val_check_interval", "10"]
 
@@ -83,7 +84,7 @@ def test_two_devices_share_the_batches_of_nanogpts_update(start):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("signum", "code"), [(HANGUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_any_device_stops_all_and_the_resumed_run_is_the_same(signum, code, rank):
     unsteady = [*TINY, *DDP, "--model.dropout", "0.2", "--data.num_workers", "1"]
