@@ -5,7 +5,7 @@ import logging
 import re
 import reprlib  # shortens a long alphabet
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from chargpt_lightning.checkpoints.convert import file_to_restore, read_any_checkpoint
 from chargpt_lightning.checkpoints.io import CheckpointFacts, facts_of, load_safely, read_checkpoint
+from chargpt_lightning.checkpoints.run_state import restoring
 from chargpt_lightning.models.base import SHAPE
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.validation import listed
@@ -71,11 +72,10 @@ class Origin:
     @contextmanager
     def file(self, trainer: L.Trainer) -> Iterator[Path]:
         """Yields the checkpoint as a file in this package's format, for a trainer to restore in the context."""
-        if self.converted is None:
-            yield self.path
-        else:
-            with file_to_restore(self.converted, trainer) as path:
-                yield path
+        converted = self.converted
+        file = nullcontext(self.path) if converted is None else file_to_restore(converted, trainer)
+        with file as path, restoring(trainer, self.path):
+            yield path
 
     def announcement(self) -> str:
         """Returns a line that says where a run resumes."""
