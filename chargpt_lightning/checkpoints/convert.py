@@ -58,9 +58,10 @@ def as_file(checkpoint: Any, path: Path) -> IO[bytes]:
     Raises:
         ConfigError: If it is not the content of a checkpoint of this package.
     """
-    facts_of(checkpoint, path)
+    hparams = facts_of(checkpoint, path).hparams
+    names = {"pytorch-lightning_version": L.__version__, "hparams_name": "kwargs", "hyper_parameters": hparams}
     file = BytesIO()
-    torch.save({name: part for name, part in checkpoint.items() if name != "optimizer_states"}, file)
+    torch.save({name: checkpoint[name] for name in ("state_dict", "global_step")} | names, file)
     file.seek(0)
     return file
 

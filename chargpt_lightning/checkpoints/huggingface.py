@@ -77,7 +77,7 @@ def _normalizes(tokenizer: Path) -> bool:
     """Whether a tokenizer replaces characters before it looks them up; it could expand one to gigabytes."""
     try:
         return json.loads(tokenizer.read_bytes()).get("normalizer") is not None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return False  # Tokenizer.from_file reports the damage
 
 
@@ -101,6 +101,8 @@ def _require_supported_network(config: Any, weights: dict[str, Tensor], folder: 
 def _require_supported_weights(config: Any, weights: dict[str, Tensor], file: Path) -> None:
     """Checks properties that loading the weights does not: vocabulary size, tied embeddings, dtypes."""
     embedding = weights["transformer.wte.weight"]
+    if embedding.dim() != 2:
+        raise ConfigError(f"transformer.wte.weight in {file} must be a matrix, but has {embedding.dim()} dimensions")
     if config.vocab_size != len(embedding):
         raise ConfigError(f"vocab_size ({config.vocab_size}) must be {len(embedding)}, as in {file}")
     if "lm_head.weight" in weights and not torch.equal(weights["lm_head.weight"], embedding):
@@ -113,7 +115,11 @@ def _require_supported_weights(config: Any, weights: dict[str, Tensor], file: Pa
 def _alphabet_of(tokenizer: Any, folder: Path) -> str:
     vocab = tokenizer.get_vocab()
     alphabet = "".join(sorted(vocab, key=vocab.__getitem__))
-    if any(len(token) != 1 for token in vocab) or tokenizer.encode(alphabet).ids != list(range(len(vocab))):
+    try:
+        encodes = tokenizer.encode(alphabet).ids == list(range(len(vocab)))
+    except Exception:  # tokenizers has no error of its own
+        encodes = False
+    if any(len(token) != 1 for token in vocab) or not encodes:
         raise ConfigError(f"ckpt_path ({folder}) must have a tokenizer whose tokens are single characters")
     return alphabet
 

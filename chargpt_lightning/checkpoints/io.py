@@ -1,11 +1,8 @@
 """Reads checkpoint files without running code in them, and writes them atomically."""
 
 import io
-import pickletools
-import re
+import math
 import sys
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +12,15 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
+from chargpt_lightning.checkpoints.archive import is_harmless, is_plain
+from chargpt_lightning.checkpoints.run_state import LIMIT, require_intact_state
 from chargpt_lightning.checkpoints.training_settings import settings_in
-from chargpt_lightning.models.base import SHAPE
+from chargpt_lightning.models import build_network
+from chargpt_lightning.models.base import SHAPE, GPTConfig
 from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
 
-EXPANDING = re.compile(r"bytearray$|Tensor$|^_codecs ")  # names in a pickle that expand a few bytes to any size
-
+TEXTS = ("alphabet", "architecture", "optimizer", "lr_decay")  # hyperparameters; all others are numbers
 LEGACY_DEFAULTS = {"architecture": "gpt2", "optimizer": "adamw"}  # of checkpoints that do not contain them
 
 
@@ -59,12 +58,10 @@ def load_safely(path: Path) -> Any:
     if not path.is_file():
         raise ConfigError(f"ckpt_path ({path}) must be a checkpoint file, but there is no such file")
     try:
-        if _is_intact(path):
+        if is_harmless(path):
             mapped = sys.platform != "win32"  # on Windows a mapped file cannot be replaced
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-            if all(
-                tensor.numel() * tensor.itemsize <= tensor.untyped_storage().nbytes() for tensor in _tensors(content)
-            ):
+            if is_plain(content):
                 return content
     except Exception:  # the type of error depends on where the file is damaged
         pass
@@ -95,12 +92,13 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             "hyper_parameters": {"alphabet": str()} as hparams,
             "global_step": int() as global_step,
             "state_dict": dict() as weights,
-        } if _are_plausible(hparams, weights):
-            text, sha256 = _text_of(checkpoint)
-            history = checkpoint.get("history")
-            run = _name_of_run(history.get("run")) if isinstance(history, dict) else ""
-            resumable = _has_optimizer_state(checkpoint)
+        } if 0 <= global_step < LIMIT and _are_plausible(hparams, weights):
             hparams = LEGACY_DEFAULTS | hparams
+            _require_weights_of(hparams, weights, path)
+            require_intact_state(checkpoint, path)
+            text, sha256 = _text_of(checkpoint)
+            run = _name_of_run(checkpoint.get("history", {}).get("run"))
+            resumable = _has_optimizer_state(checkpoint)
             training = settings_in(checkpoint.get("training"))
             dropouts = _ratios(checkpoint.get("dropouts"))
             return CheckpointFacts(hparams, text, sha256, global_step, run, resumable, training, dropouts)
@@ -108,15 +106,38 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
 
 
 def _are_plausible(hparams: dict[str, Any], weights: dict[str, Any]) -> bool:
-    """Whether hyperparameters are plain values, include the shape, and ask for no more layers than there are weights.
+    """Whether hyperparameters and weights have the right types, and there are no more layers than weights.
 
     Otherwise a tiny file could make this package build a huge network.
     """
     return (
-        all(isinstance(value, str | int | float) for value in hparams.values())
+        all(isinstance(value, str) if name in TEXTS else _is_number(value) for name, value in hparams.items())
         and all(isinstance(hparams.get(name), kind) for name, kind in SHAPE.items())
         and hparams["n_layer"] <= len(weights)
+        and all(isinstance(weight, Tensor) and weight.is_floating_point() for weight in weights.values())
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < LIMIT
+
+
+def _require_weights_of(hparams: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
+    """Checks that weights are finite, and those of the network that the hyperparameters describe.
+
+    Raises:
+        ConfigError: If they are not, or if there is no such network.
+    """
+    try:
+        config = GPTConfig(len(hparams["alphabet"]), **{name: hparams[name] for name in SHAPE})
+        with torch.device("meta"):  # needs no memory, however large the network is
+            network = build_network(hparams["architecture"], config)
+        require_same_shapes({f"gpt.{name}": weight for name, weight in network.state_dict().items()}, weights)
+    except (ConfigError, RuntimeError, TypeError) as error:
+        raise ConfigError(f"ckpt_path ({path}) must contain the weights of its own network, but: {error}") from error
+    for name, weight in weights.items():
+        if not weight.float().isfinite().all():
+            raise ConfigError(f"ckpt_path ({path}) must contain only finite weights, but {name} has others")
 
 
 def _name_of_run(found: Any) -> str:
@@ -187,36 +208,6 @@ def require_same_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -
 
 def _shape(weights: Tensor | None) -> str:
     return "absent" if weights is None else " x ".join(map(str, weights.shape))
-
-
-def _is_intact(path: Path) -> bool:
-    """Whether the archive's checksums match, and reading it needs no more memory than the size of the file.
-
-    torch.load checks neither checksums nor whether a member is a directory. torch.save compresses nothing, and does
-    not write objects that a few bytes can expand to any size: bytearrays, tensors given by their size, encoded strings.
-    """
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        plain = all(member.compress_type == zipfile.ZIP_STORED and not member.external_attr for member in members)
-        if not plain or sum(member.file_size for member in members) > path.stat().st_size or archive.testzip():
-            return False
-        (pickled,) = (member for member in members if member.filename.endswith("/data.pkl"))
-        instructions = pickletools.genops(archive.read(pickled))
-        return not any(code.name == "GLOBAL" and EXPANDING.search(str(arg)) for code, arg, _ in instructions)
-
-
-def _tensors(content: Any) -> Iterator[Tensor]:
-    """Yields the tensors in nested dicts, lists and tuples; a container that occurs many times is searched once."""
-    waiting, seen = [content], set()
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, Tensor):
-            yield part
-        elif isinstance(part, dict | list | tuple):
-            waiting += part.values() if isinstance(part, dict) else part
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -3,6 +3,7 @@
 The networks are the same, with the same names and the same order of weights.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def from_nanogpt(checkpoint: dict[str, Any], path: Path, text: str | list[str]) 
     """
     weights, shape, step = _contents(checkpoint, path)
     config = checkpoint["config"] if isinstance(checkpoint.get("config"), dict) else {}
-    folder = _data_folder(path, str(config.get("dataset", "")), text)
+    dataset = config.get("dataset")
+    folder = _data_folder(path, dataset if isinstance(dataset, str) else "", text)
     alphabet = read_alphabet(folder / "meta.pkl")
     if len(alphabet) != (vocab_size := len(weights["transformer.wte.weight"])):
         raise ConfigError(
@@ -58,11 +60,13 @@ def _contents(checkpoint: dict[str, Any], path: Path) -> tuple[dict[str, Tensor]
     """Returns the weights, the arguments that give the network's shape, and the step."""
     match checkpoint:
         case {"model": dict(model), "model_args": dict(args), "iter_num": int(step)} if step >= 0 and all(
-            [isinstance(args.get(name), int) for name in SHAPE] + [isinstance(part, Tensor) for part in model.values()]
+            [isinstance(args.get(name), int) for name in SHAPE]
+            + [isinstance(name, str) and isinstance(part, Tensor) for name, part in model.items()]
         ):
             weights = {name.removeprefix("_orig_mod."): weight for name, weight in model.items()}
             weights = {name: weight for name, weight in weights.items() if not name.endswith(".attn.bias")}  # a mask
-            if "transformer.wte.weight" in weights:
+            floating = all(weight.is_floating_point() for weight in weights.values())
+            if floating and "transformer.wte.weight" in weights and weights["transformer.wte.weight"].dim() == 2:
                 shape = {name: args[name] for name in SHAPE}
                 bias = "transformer.ln_f.bias" in weights
                 dropout = args.get("dropout")
@@ -77,8 +81,9 @@ def _data_folder(path: Path, dataset: str, text: str | list[str]) -> Path:
     given = [text] if isinstance(text, str) else text
     folders = [*map(Path, given), own, own.parent / "data" / dataset, Path("data", dataset)]
     for folder in folders:
-        if (folder / "meta.pkl").is_file():
-            return folder
+        with suppress(OSError):  # a damaged name may be too long
+            if (folder / "meta.pkl").is_file():
+                return folder
     raise ConfigError(
         f"ckpt_path ({path}) must come with its alphabet, in a meta.pkl beside it or in data/{dataset}; "
         "otherwise name nanoGPT's data folder with --data.text"
@@ -115,7 +120,8 @@ def _adamw(optimizer: Any, weights: dict[str, Tensor]) -> dict[str, Any] | None:
     numbers = _matrices_and_vectors(weights)
     match optimizer:
         case {"state": dict(state), "param_groups": [{"params": list(matrices)}, {"params": list(vectors)}]}:
-            if list(map(len, numbers)) == [len(matrices), len(vectors)] and state.keys() == {*matrices, *vectors}:
+            known = {number for number in matrices + vectors if isinstance(number, int)}
+            if list(map(len, numbers)) == [len(matrices), len(vectors)] and state.keys() == known:
                 adamw = renumbered(optimizer, numbers)
                 return adamw | {"param_groups": [group | {"fused": True} for group in adamw["param_groups"]]}
     return None
@@ -173,7 +179,7 @@ def _optimizer_for_nanogpt(checkpoint: dict[str, Any], weights: dict[str, Tensor
     ]
     betas = (hparams["beta1"], hparams["beta2"])
     optimizer = AdamW(groups, lr=hparams["learning_rate"], betas=betas).state_dict()
-    trained = _adamw(checkpoint["optimizer_states"][0], weights) if "optimizer_states" in checkpoint else None
+    trained = _adamw(next(iter(checkpoint.get("optimizer_states", [])), None), weights)
     if trained is not None:
         optimizer["state"] = renumbered(trained, [group["params"] for group in optimizer["param_groups"]])["state"]
     return optimizer

@@ -127,7 +127,7 @@ def _read_facts(path: Path) -> TextFacts | None:
         content = json.loads(path.read_bytes())
         facts = TextFacts(**content["facts"])
         return facts if content["sha256"] == _facts_sha256(facts) else None
-    except (OSError, ValueError, TypeError, KeyError):  # missing or damaged
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # missing or damaged
         return None
 
 

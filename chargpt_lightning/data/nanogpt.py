@@ -178,8 +178,12 @@ def _load_plain(content: bytes, label: str) -> Any:
 
 
 def _is_plain(opcode: str, arg: Any, size: int) -> bool:
-    """Whether an opcode builds a plain value, and its memo index is possible in a pickle of this size (in bytes)."""
-    return opcode in _PLAIN_OPCODES and not (opcode.endswith("PUT") and arg >= size)
+    """Whether an opcode builds a plain value, and its number is possible in a pickle of this size (in bytes).
+
+    A dict of a million numbers that have the same hash would take hours to build; below 2**60 hashes differ.
+    """
+    limit = size if opcode.endswith("PUT") else 2**60
+    return opcode in _PLAIN_OPCODES and not (isinstance(arg, int) and abs(arg) >= limit)
 
 
 class _PlainUnpickler(pickle.Unpickler):

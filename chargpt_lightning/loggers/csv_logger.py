@@ -18,6 +18,7 @@ from chargpt_lightning.utils.run_dir import claim_directory, lock_directory, rel
 log = logging.getLogger(__name__)
 
 ROWS_IN_MEMORY = 100
+MAX_COLUMNS = 1000  # a damaged header may have any number, which rewriting would repeat in every row
 
 
 class History(Logger):
@@ -141,6 +142,8 @@ class History(Logger):
 
 def _is_intact(found: list[str], columns: list[str]) -> bool:
     """Whether a header has the expected columns or, if those are unknown, is text with a `step`."""
+    if len(found) > MAX_COLUMNS:
+        return False
     if columns:
         return set(columns) <= set(found)
     return "step" in found and not any("\udc80" <= character <= "\udcff" for character in "".join(found))

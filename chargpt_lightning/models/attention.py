@@ -12,7 +12,8 @@ class KVCache:
     """Keys and values of the latest positions of an attention layer, so that each is computed only once.
 
     Args:
-        block_size: Maximum number of positions kept; once it is reached, each new one overwrites the oldest.
+        block_size: Maximum number of positions kept; once it is reached, each new one overwrites the oldest. Memory is
+            allocated as it is needed, because a block may be far longer than any text.
     """
 
     def __init__(self, block_size: int) -> None:
@@ -27,7 +28,10 @@ class KVCache:
         """
         B, H, T, D = k.shape
         if self.length == 0:
-            self.keys, self.values = k.new_empty(2, B, H, self.block_size, D)
+            self.keys, self.values = k.new_empty(2, B, H, 0, D)
+        if (missing := min(self.length + T, self.block_size) - self.keys.size(2)) > 0:
+            more = min(max(missing, self.length), self.block_size - self.length)  # at least doubles
+            self.keys, self.values = (F.pad(part, (0, 0, 0, more)) for part in (self.keys, self.values))
         slot = self.length % self.block_size
         self.length += T
         self.keys[:, :, slot : slot + T] = k

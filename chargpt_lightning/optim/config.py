@@ -121,4 +121,4 @@ class OptimizerConfig:
         scheduler.lr_lambdas = [self.learning_rate_ratio] * len(groups)
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
             del settings["params"]  # a sharded network may hold them unsharded at this moment
-            group.update(settings | {"lr": settings["lr"] * ratio})
+            group.update(optimizer.defaults | settings | {"lr": settings["lr"] * ratio})

@@ -5,7 +5,7 @@ import logging
 import re
 import reprlib  # shortens a long alphabet
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from chargpt_lightning.checkpoints.convert import file_to_restore, read_any_checkpoint
 from chargpt_lightning.checkpoints.io import CheckpointFacts, facts_of, load_safely, read_checkpoint
 from chargpt_lightning.checkpoints.optimizer_state import number_by_position
+from chargpt_lightning.checkpoints.run_state import restoring
 from chargpt_lightning.models.base import SHAPE
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.validation import listed
@@ -76,11 +77,9 @@ class Origin:
         content = self.converted
         if content is None and isinstance(trainer.strategy, ModelParallelStrategy):
             content = self._renumbered(model)
-        if content is None:
-            yield self.path
-        else:
-            with file_to_restore(content, trainer) as path:
-                yield path
+        file = nullcontext(self.path) if content is None else file_to_restore(content, trainer)
+        with file as path, restoring(trainer, self.path):
+            yield path
 
     def _renumbered(self, model: CharGPT) -> dict[str, Any] | None:
         """Returns a checkpoint of an older version whose optimizer state FSDP2 could not load; None if it can."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Points = tuple[list[int], list[float]]  # steps, and the value at each step
 MAX_POINTS = 100_000  # of a column that is logged at every update: a hundred per pixel of the plot's width
+PLOTTED = (TRAIN_LOSS, VAL_LOSS, TRAIN_EVAL_LOSS, LR)
+LIMIT = 1e15  # of plotted numbers; matplotlib fails on larger ones
 BEGINNING = 0.05  # fraction of the steps in which the loss falls so far that the rest would look flat
 
 
@@ -94,8 +96,10 @@ def read_columns(run: Path) -> dict[str, Points]:
     columns: dict[str, _Column] = {}
     try:
         with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, restkey=""):  # extra cells become a list, which float() refuses
-                _add_row(columns, row)
+            rows = csv.reader(file)
+            names = next(rows, [])
+            for cells in filter(None, rows):
+                _add_row(columns, names, cells)
     except OSError as error:
         raise ConfigError(f"run ({run}) must be a run's directory with a metrics.csv, but: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
@@ -105,12 +109,18 @@ def read_columns(run: Path) -> dict[str, Points]:
     return {name: column.points for name, column in columns.items()}
 
 
-def _add_row(columns: dict[str, _Column], row: dict[str, str]) -> None:
-    for name, value in row.items():
-        if value:
+def _add_row(columns: dict[str, _Column], names: list[str], cells: list[str]) -> None:
+    if len(cells) > len(names):
+        raise ValueError(f"a row has {len(cells)} fields and the header {len(names)}")
+    row = dict(zip(names, cells, strict=False))
+    for name, cell in row.items():
+        if cell:
+            step, value = int(row["step"]), float(cell)
+            if not 0 <= step < LIMIT or (name in PLOTTED and not abs(value) < LIMIT):
+                raise ValueError(f"{name} ({cell}) at step {row['step']} cannot be plotted")
             if name not in columns:
                 columns[name] = _Column(None if name.startswith(EVALUATION_PREFIXES) else MAX_POINTS)
-            columns[name].add(int(row["step"]), float(value))
+            columns[name].add(step, value)
 
 
 def _draw_run(losses: "Axes", rates: "Axes", run: Path, columns: dict[str, Points], color: str) -> None:

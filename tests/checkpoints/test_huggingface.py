@@ -238,3 +238,25 @@ def test_the_exported_config_has_no_special_tokens(folder):
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["eos_token_id"] is config["bos_token_id"] is None
     assert config["architectures"] == ["GPT2LMHeadModel"]
+
+
+def test_a_damaged_folder_is_refused_in_one_line(run, folder):
+    config, words, weights = folder / "config.json", folder / "tokenizer.json", folder / "model.safetensors"
+    right = {path: path.read_bytes() for path in (config, words, weights)}
+    scalar = load_file(weights) | {"transformer.wte.weight": torch.zeros(())}
+    save_file(scalar, weights)
+    damages = {
+        config: [
+            (json.dumps(json.loads(right[config]) | {"n_positions": 2**40}).encode(), "wpe.weight (8 x 8) must be")
+        ],
+        words: [
+            (b'{"a":' * 100_000, "must be an intact Hugging Face folder"),
+            (right[words].replace(b"[\\\\s\\\\S]", b"no match"), "must have a tokenizer whose tokens are single"),
+        ],
+        weights: [(weights.read_bytes(), "wte.weight in hf/model.safetensors must be a matrix, but has 0 dimensions")],
+    }
+    for path, contents in damages.items():
+        for content, message in contents:
+            for name, intact in right.items():
+                name.write_bytes(content if name == path else intact)
+            assert message in refused(run, "predict", "--ckpt_path", "hf")

@@ -17,6 +17,7 @@ from support.command_line import TINY, refused
 from support.hostile import Payload
 from support.platforms import full_disk, posix
 
+from chargpt_lightning import CharGPT
 from chargpt_lightning.checkpoints.io import read_checkpoint
 from chargpt_lightning.utils.errors import ConfigError
 
@@ -70,6 +71,54 @@ def test_a_checkpoint_that_asks_for_a_larger_network_than_its_weights_is_refused
     assert "must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face" in refused(
         run, "predict", "--ckpt_path", "last"
     )
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"n_embd": 2**20}, "must contain the weights of its own network, but: ckpt_path: gpt."),
+        ({"block_size": 2**40}, "must contain the weights of its own network, but: ckpt_path: gpt."),
+        ({"n_embd": 2**62}, "must contain the weights of its own network, but: "),
+        ({"n_head": 3}, "must contain the weights of its own network, but: n_embd (8) must be divisible by n_head (3)"),
+        ({"architecture": "x"}, "must contain the weights of its own network, but: architecture (x) must be one of"),
+        ({"dropout": "x"}, "must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face"),
+        ({"min_lr": float("nan")}, "must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face"),
+        ({"optimizer": 1}, "must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face"),
+    ],
+)
+def test_a_checkpoint_whose_settings_are_not_those_of_its_weights_is_refused(tiny_run, edit, message):
+    checkpoint = torch.load(LAST, weights_only=True)
+    checkpoint["hyper_parameters"] |= edit
+    torch.save(checkpoint, LAST)
+    for read in (read_checkpoint, CharGPT.load_from_checkpoint):
+        with pytest.raises(ConfigError, match=re.escape(f"ckpt_path ({LAST}) {message}")):
+            read(LAST)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(run, tiny_run, value):
+    """A network of NaN would sample the first character of its alphabet again and again."""
+    checkpoint = torch.load(LAST, weights_only=True)
+    checkpoint["state_dict"]["gpt.transformer.ln_f.weight"][3] = value
+    torch.save(checkpoint, LAST)
+    for command in ("fit", "validate", "predict"):
+        message = "must contain only finite weights, but gpt.transformer.ln_f.weight has others"
+        assert refused(run, command, "--ckpt_path", "last") == f"ckpt_path ({LAST.as_posix()}) {message}"
+
+
+@pytest.mark.parametrize("weight", [5, None, torch.zeros(8, dtype=torch.int64), torch.zeros(8, dtype=torch.complex64)])
+def test_weights_that_are_no_weights_are_refused(tiny_run, weight):
+    checkpoint = torch.load(LAST, weights_only=True)
+    checkpoint["state_dict"]["gpt.transformer.ln_f.weight"] = weight
+    torch.save(checkpoint, LAST)
+    with pytest.raises(ConfigError, match="must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face"):
+        read_checkpoint(LAST)
+
+
+def test_what_lightning_alone_reads_from_a_checkpoint_need_not_be_intact_to_load_a_network(tiny_run):
+    checkpoint = torch.load(LAST, weights_only=True)
+    torch.save(checkpoint | {"hparams_name": torch.zeros(3)}, LAST)
+    assert CharGPT.load_from_checkpoint(LAST).hparams["n_embd"] == 8
 
 
 def checkpoints() -> dict[str, bytes]:

@@ -112,6 +112,7 @@ def test_each_alphabet_has_its_own_ids():
         (".json", b'{"sha256": "8'),
         (".json", b"[]"),
         (".json", b"{}"),
+        (".json", b"[" * 100_000),
         (".uint8", b"\0"),
         (".crc32", b"0"),
     ],

@@ -293,3 +293,11 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(change, rule):
         with pytest.raises(ConfigError) as error:
             list(read())
         assert str(error.value) == f"data.text ({Path('nano/val.bin')}) must {rule}"
+
+
+def test_numbers_with_equal_hashes_are_refused_at_once():
+    """A dict of these takes time that grows with the square of their number."""
+    prime = 2**61 - 1
+    assert refusal(pickle.dumps({"itos": {0: "a"}, "more": {prime * n: None for n in range(20)}})) == (
+        "contain only dicts, lists, strings and numbers, and no code"
+    )

@@ -114,3 +114,11 @@ def test_resuming_takes_no_memory_for_the_rows(history):
     history.log_metrics({"late": 5.0}, step=1)
     assert peak_mb(history.save) < 2
     assert read_header(CSV) == ["late", *COLUMNS]
+
+
+def test_a_header_of_very_many_columns_is_damaged(history, caplog):
+    """Rewriting it would repeat them in every row, which can take gigabytes."""
+    CSV.write_text(",".join(["step", "lr", *(f"c{number}" for number in range(5000))]) + "\n1\n2\n", encoding="utf-8")
+    history.continue_after(2, ["step", "lr"])
+    assert "has a damaged header" in caplog.text
+    assert history.rows == 0

@@ -55,3 +55,11 @@ def test_the_cache_keeps_the_last_block_of_positions():
         for part, all_positions in zip(kept, (keys, values), strict=True):
             expected = {tuple(position.flatten().tolist()) for position in all_positions[:, :, end - 4 : end].unbind(2)}
             assert {tuple(position.flatten().tolist()) for position in part.unbind(2)} == expected
+
+
+def test_the_cache_takes_memory_for_the_text_not_for_the_block():
+    cache = KVCache(block_size=2**50)
+    for _ in range(5):
+        keys, _ = cache.extend(*random(2, B, H, 1, D))
+    assert keys.size(2) == 5
+    assert cache.keys.size(2) == 8

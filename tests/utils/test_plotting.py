@@ -1,8 +1,10 @@
 """Plots of runs: which curves they have, and that reading a long run takes bounded memory."""
 
+import time
 from pathlib import Path
 
-from support.command_line import TINY, rows
+import pytest
+from support.command_line import TINY, refused, rows
 from support.metrics_csv import RUN, peak_mb, write_long_file
 from support.platforms import needs
 
@@ -71,3 +73,26 @@ def test_up_to_the_bound_every_point_is_kept(monkeypatch):
     write_long_file(1000)
     monkeypatch.setattr(plotting, "MAX_POINTS", 1000)
     assert read_columns(RUN)["lr"] == (list(range(1000)), [0.001] * 1000)
+
+
+@needs("matplotlib")
+@pytest.mark.parametrize(
+    "table",
+    [
+        *("step,val/loss\n1,inf\n", "step,val/loss\n1,nan\n", "step,val/loss\n1,1e308\n", "step,val/loss\n1,2,3\n"),
+        *("step,val/loss\n-1,2\n", "step,val/loss\n" + "9" * 400 + ",2\n", "val/loss\n1\n", "step,val/loss\nx,2\n"),
+    ],
+)
+def test_numbers_that_cannot_be_plotted_are_refused(run, table):
+    Path("one").mkdir()
+    Path("one/metrics.csv").write_text(table, encoding="utf-8")
+    assert refused(run, "plot", "one").startswith("run (one) must have numbers in its metrics.csv, but: ")
+
+
+def test_a_wide_header_over_many_short_rows_is_read_in_time():
+    Path("wide").mkdir()
+    header = ",".join(["step", "val/loss", *(f"c{number}" for number in range(20_000))])
+    Path("wide/metrics.csv").write_text("\n".join([header, *["1,2"] * 20_000]), encoding="utf-8")
+    start_s = time.perf_counter()
+    assert len(read_columns(Path("wide"))["val/loss"][0]) == 20_000
+    assert time.perf_counter() - start_s < 5
