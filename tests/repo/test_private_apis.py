@@ -92,6 +92,8 @@ def private_uses(tree: ast.Module) -> Iterator[str]:
             case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=attr) if is_private(attr):
                 if attr not in own.get(node, set()):
                     yield attr
+            case ast.Attribute(value=ast.Name(id="os"), attr="_exit"):
+                continue  # documented
             case ast.Attribute(attr=attr) if is_private(attr):
                 yield attr
             case ast.Call(func=ast.Name(id="getattr" | "setattr"), args=[_, ast.Constant(value=str(attr)), *_]):
@@ -115,6 +117,7 @@ def table() -> list[list[str]]:
         ("x._y.z", ["_y"]),
         ("getattr(x, '_y', 1)", ["_y"]),
         ("x.__dict__", []),
+        ("os._exit(1)", []),
         ("class A:\n def f(self): return self._y", ["_y"]),
         ("class A:\n def f(self): self._y = 1; return self._y + self._g()\n def _g(self): ...", []),
         ("class A:\n _y: int = 1\n def f(self): return self._y", []),
