@@ -86,7 +86,7 @@ def interrupted(run, root: Path, arguments: list[str], stops: list[tuple[int, bo
 
 @pytest.mark.slow
 @settings(
-    max_examples=25,
+    max_examples=10,
     deadline=None,
     report_multiple_bugs=False,
     phases=[Phase.explicit, Phase.generate],
