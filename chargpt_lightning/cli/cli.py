@@ -20,14 +20,14 @@ from chargpt_lightning.cli.run_config import SaveConfig, require_contained
 from chargpt_lightning.datamodule import CharDataModule
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.sampling import SampleConfig
-from chargpt_lightning.trainer.resume import Origin, changes, find_origin, load_weights
-from chargpt_lightning.trainer.setup import config_errors, count_devices, locked_run, trainer_arguments
-from chargpt_lightning.trainer.validation import (
+from chargpt_lightning.trainer.callback_validation import (
     prepare_callbacks,
     require_callbacks_that_work,
-    require_valid_trainer,
     with_accumulation,
 )
+from chargpt_lightning.trainer.resume import Origin, changes, find_origin, load_weights
+from chargpt_lightning.trainer.setup import config_errors, count_devices, locked_run, trainer_arguments
+from chargpt_lightning.trainer.validation import require_valid_trainer
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.hardware import native_precision
 from chargpt_lightning.utils.metrics import VAL_CHARACTERS, VAL_LOSS, VAL_PERPLEXITY

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 
 from chargpt_lightning.cli.import_policy import named_texts
 from chargpt_lightning.module import CharGPT
-from chargpt_lightning.trainer.validation import without
+from chargpt_lightning.trainer.callback_validation import without
 from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
 

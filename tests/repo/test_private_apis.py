@@ -55,7 +55,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from chargpt_lightning.__main__ import main
-from chargpt_lightning.trainer.validation import LIGHTNING_CALLBACKS, UNSET
+from chargpt_lightning.trainer.callback_validation import LIGHTNING_CALLBACKS, UNSET
 
 PACKAGE = ROOT / "chargpt_lightning"
 
