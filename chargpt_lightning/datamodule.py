@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from chargpt_lightning.data.cache import TextFacts, text_facts, text_ids
 from chargpt_lightning.data.corpus import Corpus, load_corpus, short_name
+from chargpt_lightning.data.guards import require_an_end, require_same_alphabet
 from chargpt_lightning.data.text_files import read_prompt
 from chargpt_lightning.data.windows import Batch, MappedIds, WindowBatches, cut_from_tensor, eval_offsets, train_offsets
 from chargpt_lightning.utils.errors import ConfigError, require_positive
@@ -148,7 +149,15 @@ class CharDataModule(L.LightningDataModule):
         log.info(facts.format(**self.state_dict() | {"text": short_name(self.corpus.name), "files": files}))
 
     def setup(self, stage: str) -> None:
-        """Finds and encodes the text, so that errors occur early; `predict` does not need the text."""
+        """Finds and encodes the text, so that errors occur early; `predict` does not need the text.
+
+        Raises:
+            ConfigError: If the trainer's network has another alphabet, or its training would never end.
+        """
+        if self.trainer is not None:
+            require_same_alphabet(self.trainer.lightning_module, self.alphabet)
+            if stage == "fit":
+                require_an_end(self.trainer)
         if stage != "predict":
             _ = self.splits
 

@@ -127,6 +127,11 @@ def _stop(trainer: L.Trainer, saved: bool, exit_code: int) -> NoReturn:
     if not saved:
         save_now(trainer)
     log.info("stopped at step %d", trainer.global_step)
+    print_how_to_resume(trainer)
+    raise Stopped(exit_code)
+
+
+def print_how_to_resume(trainer: L.Trainer) -> None:
+    """Prints the command that resumes a run, if it has a checkpoint."""
     if path := last_checkpoint(trainer):
         log.info("resume: %s fit --ckpt_path %s", program_name(), shlex.quote(relative_to_cwd(path).as_posix()))
-    raise Stopped(exit_code)

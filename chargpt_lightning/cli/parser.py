@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from chargpt_lightning.cli.export import export, export_parser
@@ -54,6 +54,19 @@ class Parser(LightningArgumentParser):
             action.add_subcommand(name, parser, help=parser.description)
         completion.subcommands = action.choices
         return action
+
+    def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
+        """Checks settings against their types, null too: jsonargparse takes it for a setting that is not given.
+
+        Raises:
+            TypeError: If a setting is not of its type, or is a number beyond 64 bits, which no library accepts.
+        """
+        super().validate(namespace, skip_unset=False, **kwargs)
+        for name, value in namespace.items():
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise TypeError(f"{name} ({value}) must be a number of at most 64 bits")
+            if value is None and name.endswith("trainer.default_root_dir"):  # which Lightning's type allows
+                raise TypeError(f"{name} (null) must be a directory; if it is not given, runs are saved in `runs`")
 
 
 def configs_first(args: list[str]) -> list[str]:

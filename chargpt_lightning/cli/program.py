@@ -13,8 +13,13 @@ from chargpt_lightning.cli.import_policy import imports_checked
 from chargpt_lightning.cli.parser import TOOLS
 from chargpt_lightning.utils.console import decoded_arg, fail, is_first_device, program_name, set_up_logging, use_utf8
 from chargpt_lightning.utils.errors import ConfigError
-from chargpt_lightning.utils.hardware import keep_freed_memory
+from chargpt_lightning.utils.hardware import is_out_of_memory, keep_freed_memory
 from chargpt_lightning.utils.signals import Stopped, stop_on_signals
+
+SMALLER = (
+    "use a smaller network (--model.n_embd, --model.n_layer, --model.block_size), a smaller --data.batch_size, "
+    "or fewer samples (--sample.num_samples, --sample.max_new_tokens)"
+)
 
 
 def run(args: list[str] | None = None) -> None:
@@ -45,9 +50,15 @@ def run(args: list[str] | None = None) -> None:
             fail(error, exit_code=1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except ImportError as error:
+        fail(f"a setting needs a package that cannot be imported: {error}", exit_code=1)
     except UnicodeError as error:
         encoding = locale.getencoding()
         fail(f"file names and settings files must be in the locale's encoding ({encoding}), but: {error}", exit_code=1)
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fail(f"out of memory: {str(error) or 'an array is too large'}; {SMALLER}", exit_code=1)
 
 
 def _run_subcommand(args: list[str]) -> None:

@@ -1,6 +1,10 @@
 """Finds the recipes that are shipped with the package, by name."""
 
+import locale
+import os
 from pathlib import Path
+
+import yaml
 
 from chargpt_lightning.utils.errors import ConfigError
 
@@ -21,11 +25,32 @@ def find_config(given: str) -> str:
         given: A file or a recipe's name; a file has priority. Also YAML, recognized by a colon, or `-` for stdin.
 
     Raises:
-        ConfigError: If there is no such file or recipe.
+        ConfigError: If there is no such file or recipe, or the file does not contain settings.
     """
     path, files = Path(given), recipes()
-    if given == "-" or ":" in given or (path.exists() and not path.is_dir()):
+    if given == "-" or ":" in given:
+        return given
+    if os.path.exists(given) and not path.is_dir():  # noqa: PTH110  Path.exists raises OSError for a long text
+        if path.is_file():  # a pipe can be read only once
+            require_settings(path)
         return given
     if given not in files:
         raise ConfigError(f"config ({given}) must be a file, or one of the recipes {', '.join(files)}")
     return str(files[given])
+
+
+def require_settings(path: Path) -> None:
+    """Checks that a settings file is YAML and contains names with values; jsonargparse's errors do not name the file.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    try:
+        text = path.read_text(encoding=locale.getpreferredencoding(do_setlocale=False))  # as jsonargparse reads it
+        settings = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config ({path}) must be valid YAML, but: {error}") from error
+    if not isinstance(settings, yaml.MappingNode):
+        raise ConfigError(
+            f"config ({path}) must contain names of settings with their values, such as `seed_everything: 1`"
+        )

@@ -12,6 +12,7 @@ import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 
 from chargpt_lightning.cli.import_policy import named_texts
+from chargpt_lightning.cli.recipes import require_settings
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.callback_validation import without
 from chargpt_lightning.utils.atomic import write_atomically
@@ -33,7 +34,9 @@ def require_contained(run: Path, named: set[str]) -> None:
         ConfigError: If a setting points outside the run's directory, or config.yaml is too large or uses aliases.
     """
     path = run / "config.yaml"
-    for name, value in named_texts(_load_bounded(path)):
+    settings = _load_bounded(path)
+    require_settings(path)
+    for name, value in named_texts(settings):
         if value not in named and _points_outside(run, name, value):
             raise ConfigError(
                 f"{path}: {name} ({value}) must not point outside the run's directory; "
@@ -49,7 +52,7 @@ def _load_bounded(path: Path) -> Any:
         if not aliases and len(content) <= MAX_BYTES:
             return yaml.safe_load(content)
     except yaml.YAMLError:
-        return None  # the command line's parser reports the error
+        return None  # require_settings reports the error
     raise ConfigError(f"{path} must be at most 1 MiB of YAML without aliases, as `fit` writes it")
 
 

@@ -20,6 +20,7 @@ from chargpt_lightning.data.text_files import (
     matching_files,
     read_chunks,
     reject_empty,
+    require_findable,
     with_callback,
 )
 from chargpt_lightning.utils.errors import ConfigError
@@ -106,10 +107,12 @@ def load_corpus(text: str | list[str]) -> Corpus:
             combined into one text. A list of one element is the same as that element.
 
     Raises:
-        ConfigError: If a download fails, a path can be read only once (a pipe), a folder is not a nanoGPT data folder,
-            a pattern matches no file, or a list contains anything but files and patterns.
+        ConfigError: If a download fails, a path can be read only once (a pipe) or is too long to be one, a folder is
+            not a nanoGPT data folder, a pattern matches no file, or a list contains anything but files and patterns.
     """
     sources = [text] if isinstance(text, str) else text
+    for source in sources:
+        require_findable(source)
     if len(sources) == 1 and not is_pattern(sources[0]):
         return _load_one(sources[0])
     if not sources:
@@ -126,9 +129,19 @@ def short_name(names: str | list[str]) -> str:
 
 
 def cache_directory() -> Path:
-    """Returns this package's cache directory: below XDG_CACHE_HOME, or in the system's default location."""
-    base = os.environ.get("XDG_CACHE_HOME")  # pooch respects it on Linux only
-    return Path(base, "chargpt_lightning") if base else Path(pooch.os_cache("chargpt_lightning"))
+    """Returns this package's cache directory: below XDG_CACHE_HOME, or in the system's default location.
+
+    Raises:
+        ConfigError: If the user has no home directory.
+    """
+    if base := os.environ.get("XDG_CACHE_HOME"):  # pooch respects it on Linux only
+        return Path(base, "chargpt_lightning")
+    try:
+        return Path(pooch.os_cache("chargpt_lightning")).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            "the cache must be in a home directory, but this user has none; set XDG_CACHE_HOME to another directory"
+        ) from error
 
 
 def _load_one(source: str) -> Corpus:

@@ -3,6 +3,7 @@
 import codecs
 import io
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from glob import escape, glob
 from itertools import chain
@@ -112,6 +113,22 @@ def read_prompt(prompt: str) -> str:
 def expand_user(source: str) -> Path:
     """Returns the path with `~` expanded to the home directory; `~name` of an unknown user is left unchanged."""
     return Path(os.path.expanduser(source))  # noqa: PTH111  Path.expanduser raises RuntimeError for an unknown user
+
+
+def require_findable(source: str) -> None:
+    """Checks that a path or pattern can be looked up; a text that is given in place of its path cannot.
+
+    Raises:
+        ConfigError: If the system refuses it, unless that is because there is no such file.
+    """
+    try:
+        expand_user(source).stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL is a ValueError
+        return
+    except OSError as error:
+        raise ConfigError(
+            f"data.text ({reprlib.repr(source)}) must be the path of a readable file, but: {error.strerror}"
+        ) from error
 
 
 def is_pattern(source: str) -> bool:

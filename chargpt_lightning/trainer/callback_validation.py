@@ -6,13 +6,12 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from chargpt_lightning.trainer.validation import is_sharded, listed
+from chargpt_lightning.trainer.validation import ONE_EPOCH, is_sharded, listed
 from chargpt_lightning.utils.errors import ConfigError, require_positive
 from chargpt_lightning.utils.metrics import TRAIN_EVAL_LOSS, VAL_LOSS, VAL_PERPLEXITY
 from chargpt_lightning.utils.run_dir import is_run
 
 LIGHTNING_CALLBACKS = "lightning.pytorch.callbacks."
-ONE_EPOCH = "training is a single endless epoch"
 AFTER_EVALUATIONS = "only a checkpoint saved after an evaluation resumes exactly: use --trainer.val_check_interval"
 INSTEAD = {
     "BatchSizeFinder": "a resumed run might find another size: use --data.batch_size",

@@ -197,9 +197,11 @@ def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
 
 def _requeued_checkpoint(root: Path) -> Path | None:
     """Returns the checkpoint that Lightning saved when SLURM requeued the job, or a later one of that run."""
+    if not SLURMEnvironment.detect():
+        return None
     names = (re.fullmatch(REQUEUED, path.name) for path in root.glob("hpc_ckpt_*"))
     numbers = [int(match[1]) for match in names if match]
-    if not numbers or not SLURMEnvironment.detect():
+    if not numbers:
         return None
     requeued = root / f"hpc_ckpt_{max(numbers)}.ckpt"
     facts = read_checkpoint(requeued)

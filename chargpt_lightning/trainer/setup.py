@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 from chargpt_lightning.callbacks.count_updates import CountUpdates
 from chargpt_lightning.callbacks.curves import Curves
 from chargpt_lightning.callbacks.evaluation import EvaluateAtBothEnds, Report
-from chargpt_lightning.callbacks.graceful_stop import GracefulStop
+from chargpt_lightning.callbacks.graceful_stop import GracefulStop, print_how_to_resume
 from chargpt_lightning.callbacks.metrics_history import HistoryInCheckpoints
 from chargpt_lightning.callbacks.model_checkpoint import BestAndLast, last_checkpoint
 from chargpt_lightning.callbacks.progress_bar import StepBar
@@ -103,11 +103,11 @@ def count_devices(trainer: Namespace) -> int:
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Turns Lightning's errors about accelerators, strategies and numbers of devices into ConfigErrors."""
+    """Turns Lightning's errors about accelerators, strategies, devices and missing packages into ConfigErrors."""
     try:
         yield
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"trainer: {error}") from error
+    except (ImportError, MemoryError, OverflowError, TypeError, ValueError) as error:
+        raise ConfigError(f"trainer: {str(error) or 'out of memory'}") from error
 
 
 @contextmanager
@@ -134,7 +134,9 @@ def locked_run(trainer: L.Trainer, step: int) -> Iterator[None]:
             raise Stopped(1) from error  # the first device prints it
         last = last_checkpoint(trainer) or "none, because none was saved yet"
         raise ConfigError(f"{error}; the last good checkpoint: {last}{_advice(trainer)}") from error
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, (OSError, MemoryError, RuntimeError)):  # a full disk, or no memory
+            print_how_to_resume(trainer)
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has no SIGKILL
         raise

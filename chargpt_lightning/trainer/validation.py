@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from chargpt_lightning.utils.errors import ConfigError, require_package, require_positive
 
+ONE_EPOCH = "training is a single endless epoch"
 PACKAGES = {"TensorBoard": "tensorboard", "Wandb": "wandb"}  # by logger
 
 
@@ -54,21 +55,54 @@ def require_valid_trainer(trainer: Any) -> None:
         ConfigError: If a run with these arguments would fail, or never end.
     """
     require_positive(**{"trainer.accumulate_grad_batches": trainer.accumulate_grad_batches})
-    if isinstance(trainer.val_check_interval, int):  # Lightning checks the other ways to give it
-        require_positive(**{"trainer.val_check_interval": trainer.val_check_interval})
-    for name in ("gradient_clip_val", "log_every_n_steps"):
-        if trainer[name] is not None and not trainer[name] >= 0:
-            raise ConfigError(f"trainer.{name} ({trainer[name]}) must be at least 0")
+    _require_valid_interval(trainer.val_check_interval)
+    for name, least in (("gradient_clip_val", 0), ("log_every_n_steps", 0), ("num_sanity_val_steps", -1)):
+        if trainer[name] is not None and not trainer[name] >= least:
+            raise ConfigError(f"trainer.{name} ({trainer[name]}) must be at least {least}")
     _require_valid_overfit_batches(trainer.overfit_batches)
     _require_entire_updates(trainer)
     _require_supported_sharding(trainer.strategy)
     require_packages(other_loggers(trainer))
-    few = isinstance(trainer.limit_train_batches, int) and trainer.limit_train_batches  # 1.0 means all, which never end
-    if trainer.max_steps == -1 and not any((trainer.max_time, few, trainer.overfit_batches, trainer.fast_dev_run)):
+    _require_an_end(trainer)
+
+
+def _require_valid_interval(interval: Any) -> None:
+    if isinstance(interval, int):
+        require_positive(**{"trainer.val_check_interval": interval})
+    elif interval is not None:  # a time, or a fraction of an epoch
+        raise ConfigError(
+            f"trainer.val_check_interval ({interval}) must be a number of batches, because evaluations at times differ "
+            "from run to run and could not be resumed exactly, and fractions need an epoch that ends"
+        )
+
+
+def _require_an_end(trainer: Any) -> None:
+    """Checks what ends a run: its epochs end only if the user limits their batches."""
+    limit = trainer.limit_train_batches
+    if limit is not None and limit == 0:
+        raise ConfigError(f"trainer.limit_train_batches ({limit}) must be at least 1")
+    epochs_end = bool(trainer.overfit_batches) or isinstance(limit, int)  # 1.0 means all batches, which never end
+    _require_no_endless_epochs(trainer, epochs_end)
+    if trainer.min_steps is not None and 0 <= trainer.max_steps < trainer.min_steps:
+        raise ConfigError(f"trainer.min_steps ({trainer.min_steps}) must be at most max_steps ({trainer.max_steps})")
+    ends = (trainer.max_time, epochs_end and trainer.max_epochs != -1, trainer.fast_dev_run)
+    if trainer.max_steps == -1 and not any(ends):
         raise ConfigError(
             "trainer.max_steps (-1) must be set, because the training windows never end; "
             "a recipe that sets it: --config shakespeare_char"
         )
+
+
+def _require_no_endless_epochs(trainer: Any, epochs_end: bool) -> None:
+    for name, unset, instead in (
+        ("max_epochs", (None, -1), "max_steps"),
+        ("min_epochs", (None, 0), "min_steps"),
+        ("check_val_every_n_epoch", (None,), "val_check_interval, a number of batches"),
+    ):
+        if trainer[name] not in unset and not (name == "max_epochs" and epochs_end and trainer[name] > 0):
+            raise ConfigError(
+                f"trainer.{name} ({trainer[name]}) must not be given, because {ONE_EPOCH}: use --trainer.{instead}"
+            )
 
 
 def _require_valid_overfit_batches(repeated: float) -> None:

@@ -54,3 +54,9 @@ def matmul_dtype(context: AbstractContextManager[Any], weight: Tensor) -> torch.
     factor = torch.ones(1, 1, dtype=weight.dtype, device=weight.device)
     with context:
         return (factor @ factor).dtype
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory could not be allocated; on a CPU, torch has no class of its own for it."""
+    signs = ("DefaultCPUAllocator", "Storage size calculation overflowed", "array is too big")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)

@@ -22,14 +22,13 @@ def require_writable(root: Path) -> None:
     Raises:
         ConfigError: If the file cannot be written.
     """
-    existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     try:
+        existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing):
             pass
-    except OSError as error:
-        raise ConfigError(
-            f"trainer.default_root_dir ({root}) must be a writable directory, but: {error.strerror}"
-        ) from error
+    except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"trainer.default_root_dir ({root}) must be a writable directory, but: {reason}") from error
 
 
 def claim_directory(root: Path) -> Path:
@@ -51,13 +50,19 @@ def lock_directory(run: Path) -> FileLock:
     The lock is held until it is released or the process ends.
 
     Raises:
-        ConfigError: If another process has locked it.
+        ConfigError: If another process has locked it, or it cannot be locked.
     """
     lock = FileLock(run / LOCK)
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise ConfigError(f"ckpt_path ({run}) must not belong to a run that another process is training") from error
+    except (OSError, NotImplementedError) as error:
+        release_directory(run)
+        raise ConfigError(
+            f"the lock ({run / LOCK}) must be a writable file, on a file system with locks, but: {error}; "
+            "--trainer.default_root_dir puts new runs elsewhere"
+        ) from error
     for directory in (run, run / CHECKPOINTS):
         if not directory.is_symlink():  # another process may be writing to its target
             remove_parts(directory)
@@ -67,8 +72,8 @@ def lock_directory(run: Path) -> FileLock:
 def release_directory(run: Path) -> None:
     """Deletes a run's directory if it contains nothing but the lock, which Windows deletes when it is released."""
     if {path.name for path in run.iterdir()} <= {LOCK}:
-        (run / LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # the process of a logger may have written a file meanwhile
+            (run / LOCK).unlink(missing_ok=True)
             run.rmdir()
 
 

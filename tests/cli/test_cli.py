@@ -81,7 +81,7 @@ def test_an_unknown_key_in_a_file_is_named(run):
 
 def test_a_file_that_is_not_yaml_is_refused_in_one_line(run):
     Path("my.yaml").write_text("model: [1", encoding="utf-8")
-    assert refused(run, "fit", "-c", "my.yaml").startswith("Problems parsing config: ")
+    assert refused(run, "fit", "-c", "my.yaml").startswith("config (my.yaml) must be valid YAML, but: while")
 
 
 def test_a_subcommand_is_needed(run):

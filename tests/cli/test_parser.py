@@ -1,11 +1,14 @@
 """How flags and files of settings may be combined on the command line."""
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from support.command_line import refused
 
+from chargpt_lightning.cli.cli import CharCLI
 from chargpt_lightning.cli.parser import configs_first, join_texts
 from chargpt_lightning.cli.recipes import recipes
 
@@ -69,10 +72,52 @@ def test_a_list_of_numbers_is_refused_in_one_line(run):
     assert refused(run, "fit", "-c", "my.yaml").startswith('Parser key "data.text": ')
 
 
+def test_null_is_refused_for_every_setting_that_does_not_accept_it(run, monkeypatch):
+    kept = []
+    monkeypatch.setattr(CharCLI, "parse_arguments", lambda cli, parser, args: kept.append(parser) or sys.exit())
+    run("fit")
+    (parser,) = kept
+    settings = parser.parse_args(["fit"])
+    named = [(name, value) for name, value in settings.items() if name.startswith("fit.")]
+    assert len(named) > 70, "these are all settings"
+    accepted = {name for name, value in named if value is None}
+    accepted |= {"fit.sample.top_k", "fit.trainer.num_sanity_val_steps", "fit.trainer.enable_model_summary"}
+    for name, value in named:
+        settings[name] = None
+        if name in accepted:
+            parser.validate(settings)
+        else:
+            with pytest.raises(TypeError, match=re.escape(name.removeprefix("fit."))):
+                parser.validate(settings)
+        settings[name] = value
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": {"n_layer": None}},
+        {"data": {"text": None}},
+        {"data": {"text": ["verse.txt", None]}},
+        {"seed_everything": None},
+        {"trainer": {"max_steps": None}},
+        {"trainer": {"default_root_dir": None}},
+        {"trainer": {"callbacks": [{"class_path": "EarlyStopping", "init_args": {"monitor": None}}]}},
+        {"trainer": {"limit_val_batches": 2**63}},
+        {"model": {"n_embd": -(2**63) - 1}},
+    ],
+    ids=str,
+)
+def test_a_file_with_null_or_a_number_beyond_64_bits_is_refused_by_name(run, settings):
+    Path("my.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    ((group, rest),) = settings.items()
+    name = f"{group}.{next(iter(rest))}" if isinstance(rest, dict) else group
+    assert name in refused(run, "fit", "--config", "my.yaml")
+
+
 def test_files_come_first_and_a_recipe_becomes_its_file():
     args = ["fit", "--model.n_layer", "3", "-c", "my.yaml", "--config=shakespeare_char"]
     recipe = f"--config={recipes()['shakespeare_char']}"
-    Path("my.yaml").touch()
+    Path("my.yaml").write_text("model: {}", encoding="utf-8")
     assert configs_first(args) == ["fit", "--config=my.yaml", recipe, "--model.n_layer", "3"]
     assert configs_first([]) == []
 

@@ -1,12 +1,15 @@
 """Recipes by name are the same as their files, wherever the command runs."""
 
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 from support import ROOT
 from support.command_line import TINY, refused, rows
+from support.platforms import posix
 
 from chargpt_lightning.cli.recipes import find_config, recipes
 
@@ -74,6 +77,33 @@ def test_a_name_that_is_no_file_and_no_recipe_is_refused(run, subcommand, name):
     known = "shakespeare_char, shakespeare_char_fast, shakespeare_char_gpu"
     expected = f"config ({name}) must be a file, or one of the recipes {known}"
     assert refused(run, subcommand, "--config", name) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ("model:\n  n_layer: [1, 2\n", "be valid YAML, but: while parsing a flow sequence in"),
+        ("model:\n\tn_layer: 1\n", "be valid YAML, but: while scanning for the next token found character"),
+        ("", "contain names of settings with their values"),
+        ("just words", "contain names of settings with their values"),
+        ("- 1\n", "contain names of settings with their values"),
+    ],
+)
+def test_a_file_without_settings_is_refused_by_name(run, tiny_run, content, rule):
+    Path("my.yaml").write_text(content, encoding="utf-8")
+    assert refused(run, "fit", "--config", "my.yaml").startswith(f"config (my.yaml) must {rule}")
+    Path("my.yaml").rename(tiny_run / "config.yaml")
+    message = refused(run, "fit", "--ckpt_path", "last")
+    assert message.startswith(f"config (runs/version_0/config.yaml) must {rule}")
+
+
+@posix
+def test_a_pipe_of_settings_is_read_once(run):
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_text("model:\n  n_layer: 7\n", encoding="utf-8"))
+    writer.start()
+    assert yaml.safe_load(run("fit", "--config", "pipe", "--print_config").out)["model"]["n_layer"] == 7
+    writer.join()
 
 
 def test_help_lists_the_recipes(run):

@@ -118,6 +118,11 @@ def test_files_of_the_same_bytes_with_other_borders_are_different_texts():
         ("*.no", "data.text (*.no) must be a file, or a pattern that matches at least one file"),
         (["verse.txt", "nan?"], "data.text (nan?) must be a file, or a pattern that matches at least one file"),
         ("a\0/*.txt", "data.text (a\0/*.txt) must be a file, or a pattern that matches at least one file"),
+        (VERSE * 100, "data.text ('When shall w...or in rain?\\n') must be the path of a readable file, but: "),
+        (
+            ["verse.txt", "x" * 9999],
+            "data.text ('xxxxxxxxxxxx...xxxxxxxxxxxxx') must be the path of a readable file, but",
+        ),
         (["verse.txt", "none.txt"], "data.text (none.txt) must be a readable file, but: No such file"),
         (["verse.txt", "latin.txt"], "data.text (latin.txt) must be UTF-8, but byte 3 is not"),
         (["verse.txt", "/dev/null"], "data.text (/dev/null) must be a regular file, because it is read more than once"),
@@ -135,3 +140,19 @@ def test_the_source_that_cannot_be_read_is_named(source, message):
     with pytest.raises(ConfigError) as error:
         text(source)
     assert str(error.value).startswith(message)
+
+
+@posix
+def test_without_a_home_directory_the_cache_must_be_named(monkeypatch):
+    import pwd
+
+    def getpwuid(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", getpwuid)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name)
+    with pytest.raises(ConfigError, match="the cache must be in a home directory, but this user has none; set XDG_C"):
+        text_facts(load_corpus("verse.txt"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "elsewhere")
+    assert text_facts(load_corpus("verse.txt")).characters == len(VERSE * 20)

@@ -3,9 +3,14 @@
 One case of each kind; all rules are proven beside their modules.
 """
 
+import sys
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
 from support.command_line import TINY, refused
 
 
@@ -27,6 +32,45 @@ from support.command_line import TINY, refused
 def test_fit_refuses_bad_input_of_every_kind_in_one_line(run, args, message):
     Path("latin.txt").write_bytes("caf\xe9".encode("latin-1"))
     assert refused(run, *TINY, *args).startswith(message)
+
+
+class NeedsPackage(Callback):
+    """Imports a package only when training starts, as DeviceStatsMonitor does."""
+
+    def setup(self, trainer, pl_module, stage):
+        import_module("no_such_package")
+
+
+def test_a_missing_package_is_named_in_one_line(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "user", SimpleNamespace(NeedsPackage=NeedsPackage))
+    monkeypatch.setattr(NeedsPackage, "__module__", "user")
+    result = run(*TINY, "--trainer.callbacks", "user.NeedsPackage")
+    message = "error: a setting needs a package that cannot be imported: No module named 'no_such_package'"
+    assert (result.code, result.err.splitlines()[-1]) == (1, message)
+    assert list(Path("runs").iterdir()) == []
+    assert "Requirement 'torch_xla" in refused(run, *TINY, "--trainer.accelerator", "tpu")
+
+
+@pytest.mark.parametrize("size", ["model.n_embd", "model.block_size"])
+def test_a_network_that_no_memory_holds_is_refused_in_one_line(run, size):
+    message = refused(run, *TINY, f"--{size}", str(2**60))
+    assert message.startswith("out of memory: ")
+    assert f"--{size}" in message.partition("; use a smaller network ")[2]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "last.ckpt"), torch.OutOfMemoryError("CUDA")])
+def test_a_full_disk_or_memory_in_training_tells_how_to_resume(run, during, error):
+    def fail():
+        raise error
+
+    during(3, happens=fail)
+    result = run(*TINY)
+    assert result.code == 1
+    resume, message = result.err.splitlines()[-2:]
+    assert resume == "resume: chargpt fit --ckpt_path runs/version_0/checkpoints/last.ckpt"
+    assert message.startswith(
+        ("error: [Errno 28] No space left on device: 'last.ckpt'", "error: out of memory: CUDA; ")
+    )
 
 
 @pytest.mark.parametrize(

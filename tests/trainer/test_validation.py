@@ -3,6 +3,9 @@
 import pytest
 from support.command_line import TINY, refused
 
+BATCHES = "must be a number of batches, because evaluations at times differ from run to run"
+NO_EPOCHS = "must not be given, because training is a single endless epoch"
+
 
 @pytest.mark.parametrize("batches", ["0.1", "1.0"])
 def test_a_fraction_of_batches_to_overfit_is_refused(run, batches):
@@ -47,6 +50,28 @@ def test_a_logger_whose_package_is_missing_is_refused(run, monkeypatch, logger, 
         ),
         (["--trainer.max_steps", "-1"], "trainer.max_steps (-1) must be set, because the training windows never end"),
         (["--trainer.max_steps=-1", "--trainer.limit_train_batches=1.0"], "trainer.max_steps (-1) must be set"),
+        (
+            ["--trainer.max_steps=-1", "--trainer.limit_train_batches=3", "--trainer.max_epochs=-1"],
+            "trainer.max_steps (-1) must be set",
+        ),
+        (["--trainer.limit_train_batches", "0"], "trainer.limit_train_batches (0) must be at least 1"),
+        (["--trainer.num_sanity_val_steps", "-2"], "trainer.num_sanity_val_steps (-2) must be at least -1"),
+        (["--trainer.min_steps", "6"], "trainer.min_steps (6) must be at most max_steps (5)"),
+        (["--trainer.val_check_interval", "00:00:00:01"], f"trainer.val_check_interval (00:00:00:01) {BATCHES}"),
+        (["--trainer.val_check_interval", "{seconds: 1}"], f"trainer.val_check_interval ({{'seconds': 1}}) {BATCHES}"),
+        (["--trainer.val_check_interval", "0.5"], f"trainer.val_check_interval (0.5) {BATCHES}"),
+        (["--trainer.max_epochs", "1"], f"trainer.max_epochs (1) {NO_EPOCHS}: use --trainer.max_steps"),
+        (["--trainer.max_epochs=1", "--trainer.max_steps=-1"], f"trainer.max_epochs (1) {NO_EPOCHS}"),
+        (["--trainer.max_epochs", "0"], f"trainer.max_epochs (0) {NO_EPOCHS}"),
+        (["--trainer.min_epochs", "2"], f"trainer.min_epochs (2) {NO_EPOCHS}: use --trainer.min_steps"),
+        (
+            ["--trainer.check_val_every_n_epoch", "0"],
+            f"trainer.check_val_every_n_epoch (0) {NO_EPOCHS}: use --trainer.",
+        ),
+        (
+            ["--trainer.check_val_every_n_epoch", "1", "--trainer.limit_train_batches", "3"],
+            f"trainer.check_val_every_n_epoch (1) {NO_EPOCHS}: use --trainer.val_check_interval, a number of batches",
+        ),
     ],
 )
 def test_settings_that_lightning_leaves_unchecked_are_refused(run, args, message):

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -12,7 +13,7 @@ from support.command_line import TINY
 from support.precisions import PRODUCT_DTYPES
 from support.processes import Python
 
-from chargpt_lightning.utils.hardware import matmul_dtype, native_precision
+from chargpt_lightning.utils.hardware import is_out_of_memory, matmul_dtype, native_precision
 
 FAULTS_OF_A_STEP = """
 import ctypes, resource
@@ -112,3 +113,24 @@ def faults_of_a_step(keep: bool) -> int:
 def test_a_step_reuses_the_memory_that_the_last_step_freed():
     assert faults_of_a_step(keep=False) > 100
     assert faults_of_a_step(keep=True) < 10
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("[enforce fail] . DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_errors_of_memory_are_known(error, expected):
+    assert is_out_of_memory(error) == expected
+
+
+def test_torch_and_numpy_report_sizes_that_no_memory_has():
+    for allocate in (lambda: torch.empty(2**62), lambda: np.empty(2**62)):
+        with pytest.raises((RuntimeError, ValueError)) as error:
+            allocate()
+        assert is_out_of_memory(error.value)

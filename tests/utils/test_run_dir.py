@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.command_line import TINY, refused
+from support.command_line import TINY, files, refused
 from support.platforms import posix
 
 from chargpt_lightning.utils.errors import ConfigError
@@ -173,6 +173,21 @@ def test_a_run_that_another_process_trains_is_not_resumed(run, tiny_run):
     assert (tiny_run / "metrics.csv").read_text(encoding="utf-8") == before
     lock.release()
     assert run(*more).code == 0
+
+
+@pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError("no flock")])
+def test_a_run_that_cannot_be_locked_is_refused(run, tiny_run, monkeypatch, error):
+    def acquire(lock, blocking):
+        raise error
+
+    monkeypatch.setattr("chargpt_lightning.utils.run_dir.FileLock.acquire", acquire)
+    message = "error: the lock (runs/version_{}/.lock) must be a writable file, on a file system with locks, but: "
+    before = files()
+    for number, args in enumerate((["fit", "--ckpt_path", "last", "--trainer.max_steps", "6"], TINY)):
+        result = run(*args)
+        assert result.code == 1
+        assert result.err.splitlines()[-1].startswith(message.format(number))
+        assert files() == before
 
 
 def test_a_path_on_another_drive_stays_absolute(monkeypatch):
