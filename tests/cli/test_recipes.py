@@ -100,9 +100,9 @@ def test_a_file_without_settings_is_refused_by_name(run, tiny_run, content, rule
 @posix
 def test_a_pipe_of_settings_is_read_once(run):
     os.mkfifo("pipe")
-    writer = threading.Thread(target=lambda: Path("pipe").write_text("model:\n  n_layer: 7\n", encoding="utf-8"))
+    writer = threading.Thread(target=lambda: Path("pipe").write_text("trainer: {min_steps: 9}", encoding="utf-8"))
     writer.start()
-    assert yaml.safe_load(run("fit", "--config", "pipe", "--print_config").out)["model"]["n_layer"] == 7
+    assert refused(run, *TINY, "--config", "pipe") == "trainer.min_steps (9) must be at most max_steps (5)"
     writer.join()
 
 

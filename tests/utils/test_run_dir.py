@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from support.command_line import TINY, files, refused
 from support.platforms import posix
 
@@ -177,12 +178,13 @@ def test_a_run_that_another_process_trains_is_not_resumed(run, tiny_run):
 
 @pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError("no flock")])
 def test_a_run_that_cannot_be_locked_is_refused(run, tiny_run, monkeypatch, error):
-    def acquire(lock, blocking):
-        raise error
+    class NoLock(FileLock):
+        def acquire(self, **how):
+            raise error
 
-    monkeypatch.setattr("chargpt_lightning.utils.run_dir.FileLock.acquire", acquire)
     message = "error: the lock (runs/version_{}/.lock) must be a writable file, on a file system with locks, but: "
     before = files()
+    monkeypatch.setattr("chargpt_lightning.utils.run_dir.FileLock", NoLock)
     for number, args in enumerate((["fit", "--ckpt_path", "last", "--trainer.max_steps", "6"], TINY)):
         result = run(*args)
         assert result.code == 1
