@@ -154,7 +154,10 @@ def test_weights_that_do_not_fit_the_checkpoints_own_settings_are_refused(run, t
     torch.save(checkpoint, path)
     message = refused(run, "predict", "--ckpt_path", "last")
     name = "gpt.transformer.h.1.attn.c_attn.weight"
-    assert message == f"ckpt_path: {name} (absent) must be as in this network (24 x 8)"
+    assert message == (
+        f"ckpt_path ({path}) must contain the weights of its own network, but: {name} (absent) must be as in this "
+        "network (24 x 8)"
+    )
 
 
 def test_every_update_is_logged_with_loss_and_learning_rate(tiny_run):
