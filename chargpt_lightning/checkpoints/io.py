@@ -134,9 +134,8 @@ def _require_weights_of(hparams: dict[str, Any], weights: dict[str, Tensor], pat
             network = build_network(hparams["architecture"], config)
         require_same_shapes({f"gpt.{name}": weight for name, weight in network.state_dict().items()}, weights)
     except (ConfigError, RuntimeError, TypeError) as error:
-        raise ConfigError(
-            f"ckpt_path ({path}) must contain the weights of its own network, but: {str(error).removeprefix('ckpt_path: ')}"
-        ) from error
+        problem = str(error).removeprefix("ckpt_path: ")
+        raise ConfigError(f"ckpt_path ({path}) must contain the weights of its own network, but: {problem}") from error
     for name, weight in weights.items():
         if not weight.float().isfinite().all():
             raise ConfigError(f"ckpt_path ({path}) must contain only finite weights, but {name} has others")

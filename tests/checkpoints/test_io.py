@@ -76,8 +76,8 @@ def test_a_checkpoint_that_asks_for_a_larger_network_than_its_weights_is_refused
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"n_embd": 2**20}, "must contain the weights of its own network, but: ckpt_path: gpt."),
-        ({"block_size": 2**40}, "must contain the weights of its own network, but: ckpt_path: gpt."),
+        ({"n_embd": 2**20}, "must contain the weights of its own network, but: gpt."),
+        ({"block_size": 2**40}, "must contain the weights of its own network, but: gpt."),
         ({"n_embd": 2**62}, "must contain the weights of its own network, but: "),
         ({"n_head": 3}, "must contain the weights of its own network, but: n_embd (8) must be divisible by n_head (3)"),
         ({"architecture": "x"}, "must contain the weights of its own network, but: architecture (x) must be one of"),

@@ -148,7 +148,7 @@ def test_a_missing_weight_is_named(run):
     for command in (["validate"], ["export", "--format", "nanogpt", "--out", "out"]):
         result = run(*command, "--ckpt_path", str(path))
         assert result.code == 1
-        error = "ckpt_path: gpt.transformer.h.1.mlp.c_fc.weight (absent) must be as in this network (32 x 8)"
+        error = "but: gpt.transformer.h.1.mlp.c_fc.weight (absent) must be as in this network (32 x 8)"
         assert error in result.err
     assert not Path("out").exists()
 
