@@ -18,7 +18,7 @@ from chargpt_lightning.data.corpus import Corpus, load_corpus, short_name
 from chargpt_lightning.data.guards import require_an_end, require_same_alphabet
 from chargpt_lightning.data.text_files import read_prompt
 from chargpt_lightning.data.windows import Batch, MappedIds, WindowBatches, cut_from_tensor, eval_offsets, train_offsets
-from chargpt_lightning.utils.errors import ConfigError, require_positive
+from chargpt_lightning.utils.errors import MAX_PROCESSES, ConfigError, require_at_most, require_positive
 from chargpt_lightning.utils.signals import leave_signals_to_parent
 from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
@@ -80,6 +80,7 @@ class CharDataModule(L.LightningDataModule):
         require_positive(batch_size=batch_size, block_size=block_size, eval_iters=eval_iters, num_samples=num_samples)
         if num_workers < 0:
             raise ConfigError(f"num_workers ({num_workers}) must be at least 0")
+        require_at_most(MAX_PROCESSES, num_workers=num_workers)
         self.text = text
         self.batch_size = batch_size
         self.block_size = block_size

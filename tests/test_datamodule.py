@@ -229,6 +229,8 @@ def test_a_prompt_file_that_cannot_be_read_is_refused():
 def test_a_negative_number_of_workers_is_refused():
     with pytest.raises(ConfigError, match=r"num_workers \(-1\) must be at least 0"):
         CharDataModule("verse.txt", num_workers=-1)
+    with pytest.raises(ConfigError, match=r"num_workers \(1000\) must be at most 256"):
+        CharDataModule("verse.txt", num_workers=1000)
 
 
 def test_the_first_nine_tenths_of_all_files_are_the_train_split(books):

@@ -70,6 +70,8 @@ def as_file(checkpoint: Any, path: Path) -> IO[bytes]:
 def file_to_restore(checkpoint: dict[str, Any], trainer: L.Trainer) -> Iterator[Path]:
     """Writes a checkpoint to a temporary file, and deletes it as soon as the trainer has restored it.
 
+    Several machines read the first one's file, so it is in the directory of runs, which they share.
+
     Args:
         checkpoint: The content, in this package's format.
         trainer: The trainer that restores the file inside the context.
@@ -77,7 +79,10 @@ def file_to_restore(checkpoint: dict[str, Any], trainer: L.Trainer) -> Iterator[
     Yields:
         The path of the temporary file.
     """
-    descriptor, name = mkstemp(suffix=".ckpt")
+    shared = Path(trainer.default_root_dir) if trainer.num_nodes > 1 else None
+    if shared is not None:
+        shared.mkdir(parents=True, exist_ok=True)
+    descriptor, name = mkstemp(suffix=".ckpt", dir=shared)
     os.close(descriptor)
     path = Path(name)
     try:

@@ -1,6 +1,5 @@
 """Reads checkpoint files without running code in them, and writes them atomically."""
 
-import io
 import math
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from chargpt_lightning.checkpoints.archive import is_harmless, is_plain
+from chargpt_lightning.checkpoints.archive import archive_of, is_harmless, is_plain
 from chargpt_lightning.checkpoints.run_state import LIMIT, require_intact_state
 from chargpt_lightning.checkpoints.training_settings import settings_in
 from chargpt_lightning.models import build_network
@@ -221,10 +220,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Saves a checkpoint.
 
         Raises:
+            ConfigError: If it contains something that load_safely refuses; the old file is unchanged.
             OSError: If it cannot be written; the old file is unchanged.
         """
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        archive = archive_of(checkpoint)
+        if archive is None:
+            raise ConfigError(
+                f"{_refused_part(checkpoint)} must consist of numbers, texts, tensors, "
+                "and lists, tuples, sets and dicts of these, or a run could not be resumed"
+            )
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getbuffer())
+        write_atomically(path, archive.getbuffer())
+
+
+def _refused_part(checkpoint: dict[str, Any]) -> str:
+    """Names the part of a checkpoint that could not be loaded again."""
+    callbacks = {f"the state of callback {name}": state for name, state in checkpoint.get("callbacks", {}).items()}
+    parts = callbacks | {f"{name} of the checkpoint": part for name, part in checkpoint.items()}
+    return next((name for name, part in parts.items() if archive_of(part) is None), "the checkpoint")

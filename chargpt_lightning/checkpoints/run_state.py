@@ -36,6 +36,23 @@ def require_intact_state(checkpoint: dict[str, Any], path: Path) -> None:
             raise ConfigError(DAMAGED.format(path, f"its {name} is damaged"))
 
 
+def require_moments(checkpoint: dict[str, Any], path: Path) -> None:
+    """Checks that a run could continue with the optimizer's state: one that is not a number would spoil the weights.
+
+    Args:
+        checkpoint: The content, in this package's format, of which require_intact_state approves.
+        path: The file, for the error message.
+
+    Raises:
+        ConfigError: If a moment is not a number.
+    """
+    for state in checkpoint.get("optimizer_states", []):
+        for number, moments in state["state"].items():
+            for name, moment in moments.items():
+                if isinstance(moment, Tensor) and moment.isnan().any():
+                    raise ConfigError(DAMAGED.format(path, f"{name} of weight {number} is not a number"))
+
+
 def _are_callbacks(found: Any) -> bool:
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         return False

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 log = logging.getLogger(__name__)
 
-METHODS = ("log_metrics", "save", "finalize")  # called while a run trains and when it ends
+METHODS = ("log_hyperparams", "log_graph", "log_metrics", "save", "after_save_checkpoint", "finalize")
 _failed: WeakSet[Logger] = WeakSet()
 
 
@@ -25,6 +25,14 @@ def failures_warned(logger: Logger) -> Iterator[None]:
             message = " ".join(str(error).split())
             log.warning("trainer.logger (%s) failed, the run continues without it: %s", type(logger).__name__, message)
         _failed.add(logger)
+
+
+def started(loggers: list[Logger]) -> list[Logger]:
+    """Starts loggers, W&B first as Lightning does; returns those that can be started, in their order."""
+    for logger in sorted(loggers, key=lambda logger: not isinstance(logger, WandbLogger)):
+        with failures_warned(logger):
+            getattr(logger, "experiment", None)
+    return [logger for logger in loggers if logger not in _failed]
 
 
 def tolerated(logger: Logger) -> Logger:

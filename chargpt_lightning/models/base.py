@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from chargpt_lightning.models.attention import KVCache
-from chargpt_lightning.utils.errors import ConfigError, require_positive
+from chargpt_lightning.utils.errors import ConfigError, require_at_most, require_positive
 
 # Fields of GPTConfig that a checkpoint must contain, with their types.
 SHAPE = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "bias": bool}
+
+MAX_LAYERS = 10_000  # GPT-3 has 96
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class GPTConfig:
         bias: Whether linear layers and norms have biases.
 
     Raises:
-        ConfigError: If a size is below 1, n_head does not divide n_embd, or dropout is out of range.
+        ConfigError: If a size is below 1, n_layer is above 10,000, n_head does not divide n_embd, or dropout is out of
+            range.
     """
 
     vocab_size: int
@@ -44,6 +47,7 @@ class GPTConfig:
             n_head=self.n_head,
             n_embd=self.n_embd,
         )
+        require_at_most(MAX_LAYERS, n_layer=self.n_layer)
         if self.n_embd % self.n_head:
             raise ConfigError(f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head})")
         if not 0 <= self.dropout < 1:

@@ -6,6 +6,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+PRECISIONS = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}  # Lightning's short names
+
 
 def changes(before: Namespace, now: Namespace) -> Iterator[str]:
     """Yields a line for each setting of a run that has changed, and one if it is lengthened beyond its decay."""
@@ -36,6 +38,8 @@ def _settings(config: Namespace) -> dict[str, str]:
     groups = {group: vars(config[group]) for group in ("trainer", "model", "data")}
     settings = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
     settings["seed_everything"] = config.seed_everything
+    precision = str(config.trainer.precision)
+    settings["trainer.precision"] = PRECISIONS.get(precision, precision)
     if clip := config.trainer.gradient_clip_val:
         settings["trainer.gradient_clip_val"] = float(clip)  # 1 is 1.0 here, unlike in limit_val_batches
     return {name: _written(value) for name, value in settings.items()}

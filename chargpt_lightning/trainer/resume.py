@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from chargpt_lightning.checkpoints.convert import file_to_restore, read_any_checkpoint
 from chargpt_lightning.checkpoints.io import CheckpointFacts, facts_of, load_safely, read_checkpoint
 from chargpt_lightning.checkpoints.optimizer_state import number_by_position
-from chargpt_lightning.checkpoints.run_state import restoring
+from chargpt_lightning.checkpoints.run_state import require_moments, restoring
 from chargpt_lightning.models.base import SHAPE
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.validation import listed
@@ -164,6 +164,8 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
     log.info("checkpoint: %s", path)
     checkpoint, is_converted = read_any_checkpoint(path, text)
     facts = facts_of(checkpoint, path)
+    if subcommand == "fit":
+        require_moments(checkpoint, path)
     run = _run_of(path, facts) if subcommand == "fit" else None
     if run is not None and not facts.resumable:
         raise ConfigError(

@@ -22,7 +22,7 @@ from chargpt_lightning.callbacks.samples import LogSamples, accepts_text
 from chargpt_lightning.callbacks.throughput import Throughput
 from chargpt_lightning.checkpoints.io import AtomicCheckpointIO
 from chargpt_lightning.loggers.csv_logger import History
-from chargpt_lightning.loggers.failures import tolerated
+from chargpt_lightning.loggers.failures import started, tolerated
 from chargpt_lightning.loggers.tensorboard import TensorBoard
 from chargpt_lightning.loggers.wandb import Wandb
 from chargpt_lightning.sampling import SampleConfig
@@ -128,6 +128,7 @@ def locked_run(trainer: L.Trainer, step: int) -> Iterator[None]:
             history.claim()
             log.info("run: %s", history.save_dir)
             _follow_run(trainer.loggers, Path(history.save_dir), step)
+            trainer.loggers = started(trainer.loggers)
         yield
     except FloatingPointError as error:
         if not trainer.is_global_zero:
@@ -150,6 +151,8 @@ def _advice(trainer: L.Trainer) -> str:
     flags = []
     if trainer.global_step > 0:
         flags.append("a lower --model.learning_rate")
+        if trainer.lightning_module.hparams["optimizer"] == "muon":
+            flags.append("a lower --model.muon_learning_rate")
         if not trainer.gradient_clip_val:
             flags.append("--trainer.gradient_clip_val 1.0")
     if trainer.precision not in ("32-true", "64-true"):

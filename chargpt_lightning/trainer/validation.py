@@ -10,7 +10,13 @@ import lightning as L
 from jsonargparse import Namespace
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from chargpt_lightning.utils.errors import ConfigError, require_package, require_positive
+from chargpt_lightning.utils.errors import (
+    MAX_PROCESSES,
+    ConfigError,
+    require_at_most,
+    require_package,
+    require_positive,
+)
 
 ONE_EPOCH = "training is a single endless epoch"
 PACKAGES = {"TensorBoard": "tensorboard", "Wandb": "wandb"}  # by logger
@@ -55,6 +61,8 @@ def require_valid_trainer(trainer: Any) -> None:
         ConfigError: If a run with these arguments would fail, or never end.
     """
     require_positive(**{"trainer.accumulate_grad_batches": trainer.accumulate_grad_batches})
+    if str(trainer.devices).isdigit():
+        require_at_most(MAX_PROCESSES, **{"trainer.devices": int(trainer.devices)})
     _require_valid_interval(trainer.val_check_interval)
     for name, least in (("gradient_clip_val", 0), ("log_every_n_steps", 0), ("num_sanity_val_steps", -1)):
         if trainer[name] is not None and not trainer[name] >= least:

@@ -3,6 +3,8 @@
 import math
 from importlib.util import find_spec
 
+MAX_PROCESSES = 256  # of one run on one machine; many more would stop it
+
 
 class ConfigError(ValueError):
     """Raised for a setting or an input that cannot work.
@@ -20,6 +22,17 @@ def require_positive(**settings: int | None) -> None:
     for name, value in settings.items():
         if value is not None and value < 1:
             raise ConfigError(f"{name} ({value}) must be at least 1")
+
+
+def require_at_most(most: int, **settings: int) -> None:
+    """Checks counts, given by name, of what would fill the machine's memory.
+
+    Raises:
+        ConfigError: If a count is larger.
+    """
+    for name, value in settings.items():
+        if value > most:
+            raise ConfigError(f"{name} ({value}) must be at most {most}")
 
 
 def require_package(name: str, value: object, package: str) -> None:

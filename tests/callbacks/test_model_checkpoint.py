@@ -173,3 +173,13 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(run, tiny_run, interr
     assert result.code == 1
     assert result.err.splitlines()[-1].startswith("error: weights at step 6 must be finite to be saved; the last good")
     assert (tiny_run / "checkpoints/last.ckpt").read_bytes() == last
+
+
+def test_a_callback_whose_state_could_not_be_resumed_ends_the_run_in_one_line(run):
+    result = run(*TINY, "--trainer.callbacks", "support.callbacks.Unsavable")
+    assert result.code == 1
+    assert result.err.endswith(
+        "error: the state of callback Unsavable must consist of numbers, texts, tensors, "
+        "and lists, tuples, sets and dicts of these, or a run could not be resumed\n"
+    )
+    assert not list(CHECKPOINTS.glob("*.ckpt"))

@@ -76,6 +76,10 @@ def first_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
         (lambda found: first_state(found).pop("exp_avg_sq"), "exp_avg_sq is not a tensor of shape (21, 8)"),
         (lambda found: first_state(found).update(step=torch.zeros(2)), "step is not a tensor of shape ()"),
         (lambda found: first_state(found).pop("step"), "restoring it fails: KeyError: 'step'"),
+        (
+            lambda found: first_state(found)["exp_avg"].view(-1)[-1:].fill_(math.nan),
+            "exp_avg of weight 0 is not a number",
+        ),
         (lambda found: found["optimizer_states"][0]["param_groups"].pop(), "restoring it fails: ValueError: loaded"),
     ],
 )

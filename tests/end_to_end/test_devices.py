@@ -200,7 +200,7 @@ def test_a_split_may_have_fewer_windows_than_there_are_devices(run, two):
 
 @pytest.mark.slow
 def test_the_loss_of_an_update_is_the_mean_over_its_micro_batches_on_all_devices(run):
-    accumulated = [*TINY, "--trainer.accumulate_grad_batches", "3"]
+    accumulated = [*TINY, "--trainer.accumulate_grad_batches", "2"]
     assert run(*accumulated, "--data.batch_size", "4").code == 0
     together = two_devices(*accumulated, *DDP)
     assert together.code == 0, together.err

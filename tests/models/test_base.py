@@ -79,6 +79,7 @@ def test_attention_dropout_is_in_the_attention(build):
     [
         ({"n_head": 3}, "n_embd (16) must be divisible by n_head (3)"),
         ({"n_layer": 0}, "n_layer (0) must be at least 1"),
+        ({"n_layer": 10**9}, "n_layer (1000000000) must be at most 10000"),
         ({"vocab_size": 0}, "vocab_size (0) must be at least 1"),
         ({"block_size": -1}, "block_size (-1) must be at least 1"),
         ({"dropout": 1.0}, "dropout (1.0) must be at least 0 and below 1"),

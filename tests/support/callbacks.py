@@ -29,6 +29,19 @@ class ShouldStopAt(Callback):
             trainer.should_stop = True
 
 
+class Unsavable(Callback):
+    """Has a state that a checkpoint cannot contain after an update."""
+
+    def __init__(self):
+        self.state = {"seen": set()}
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.state["seen"].add((trainer.global_step, b"bytes"))
+
+    def state_dict(self):
+        return self.state
+
+
 class BreakWeights(Callback):
     """Makes weights infinite after an evaluation, before they are saved."""
 

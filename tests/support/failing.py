@@ -16,8 +16,12 @@ class Failing(Logger):
 
     name = version = "failing"
 
+    @property
+    def experiment(self):
+        self._fail_in("experiment")
+
     def log_hyperparams(self, *args, **kwargs):
-        """Does nothing."""
+        self._fail_in("log_hyperparams")
 
     def log_metrics(self, *args, **kwargs):
         self._fail_in("log_metrics")

@@ -19,13 +19,21 @@ def test_a_run_lengthened_beyond_its_decay_says_so(run, tiny_run):
 def test_changes_are_compared_as_values_and_printed_as_a_user_writes_them():
     def settings(**trainer: object) -> Namespace:
         model = Namespace(lr_decay_iters=9, decay_lr=True)
-        given = {"default_root_dir": "runs", "max_steps": 5, "gradient_clip_val": None} | trainer
+        given = {"default_root_dir": "runs", "max_steps": 5, "gradient_clip_val": None, "precision": 32} | trainer
         data = Namespace(sha256=None, text="verse.txt", alphabet=None)
         return Namespace(seed_everything=1, trainer=Namespace(given), model=model, data=data)
 
     stop = Namespace(class_path="EarlyStopping", init_args=Namespace(monitor="val/loss", strict=True))
     before = settings(devices=2, callbacks=[stop], gradient_clip_val=1.0, limit_val_batches=1.0, max_time=None)
-    assert list(changes(before, settings(**vars(before.trainer) | {"devices": "2", "gradient_clip_val": 1}))) == []
+    assert (
+        list(
+            changes(
+                before,
+                settings(**vars(before.trainer) | {"devices": "2", "gradient_clip_val": 1, "precision": "32-true"}),
+            )
+        )
+        == []
+    )
     now = settings(devices="auto", callbacks=None, gradient_clip_val=0.5, limit_val_batches=1, max_time="00:01:00:00")
     assert list(changes(before, now)) == [
         "changed: trainer.gradient_clip_val is 0.5, was 1.0",

@@ -37,6 +37,7 @@ def test_a_logger_whose_package_is_missing_is_refused(run, monkeypatch, logger, 
     ("args", "message"),
     [
         (["--trainer.accumulate_grad_batches", "0"], "trainer.accumulate_grad_batches (0) must be at least 1"),
+        (["--trainer.devices", "1000000"], "trainer.devices (1000000) must be at most 256"),
         (["--trainer.val_check_interval", "0"], "trainer.val_check_interval (0) must be at least 1"),
         (["--trainer.gradient_clip_val", "-1"], "trainer.gradient_clip_val (-1) must be at least 0"),
         (["--trainer.log_every_n_steps", "-1"], "trainer.log_every_n_steps (-1) must be at least 0"),
