@@ -116,7 +116,8 @@ def test_the_module_and_the_data_can_be_pickled_before_and_after_training():
 @several_devices
 @pytest.mark.slow
 @pytest.mark.usefixtures("for_two_devices")
-def test_ddp_spawn_trains():
+def test_ddp_spawn_trains(monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(Path.cwd()))  # where Lightning leaves a directory
     model = tiny()
     before = model.gpt.lm_head.weight.detach().clone()
     fit(model, devices=2, strategy="ddp_spawn")
