@@ -23,7 +23,7 @@ class CheckpointHooks(L.LightningModule):
         """Loads the network of a checkpoint of this package or nanoGPT, or of a Hugging Face folder, onto the CPU.
 
         Args:
-            checkpoint_path: The file or folder, or an open file in this package's format.
+            checkpoint_path: The file or folder, a run's directory (its best), or an open file in this package's format.
             **kwargs: Lightning's, such as `map_location`, and arguments of CharGPT, which override the checkpoint's.
 
         Raises:

@@ -150,7 +150,8 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
 
     Args:
         subcommand: By default `fit` starts without a checkpoint, and the others use the best.
-        ckpt_path: A checkpoint of any program, or "best" or "last" of the newest run below `root`.
+        ckpt_path: A checkpoint of any program; a run's directory, which stands for its last checkpoint in `fit` and
+            for its best one otherwise; or "best" or "last" of the newest run below `root`.
         root: Directory of runs.
         text: The user's `data.text`.
 
@@ -160,7 +161,7 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
     path = ckpt_path or (_requeued_checkpoint(root) if subcommand == "fit" else "best")
     if path is None:
         return None
-    path = find_checkpoint(path, root)
+    path = find_checkpoint(path, root, of_run="last" if subcommand == "fit" else "best")
     log.info("checkpoint: %s", path)
     checkpoint, is_converted = read_any_checkpoint(path, text)
     facts = facts_of(checkpoint, path)
