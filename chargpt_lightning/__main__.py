@@ -1,17 +1,28 @@
 """`python -m chargpt_lightning`: prints help at once, or imports the command line, which takes seconds, and runs it."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from chargpt_lightning.cli.help import answer
 from chargpt_lightning.utils.console import decoded_arg, use_utf8
 from chargpt_lightning.utils.signals import exit_now, stop_on_signals
 
+if TYPE_CHECKING:
+    from chargpt_lightning.datamodule import CharDataModule
+    from chargpt_lightning.module import CharGPT
 
-def main(args: list[str] | None = None) -> None:
+
+def main(
+    args: list[str] | None = None,
+    model_class: "type[CharGPT] | None" = None,
+    datamodule_class: "type[CharDataModule] | None" = None,
+) -> None:
     """Runs the command line; a signal during its imports ends the process without a traceback.
 
     Args:
         args: The arguments; None uses those of the process.
+        model_class: The subclass of CharGPT to train instead; the arguments of its `__init__` are flags.
+        datamodule_class: The subclass of CharDataModule to train it on instead; likewise.
 
     Raises:
         SystemExit: With the exit codes of `cli.help.answer` and `cli.program.run`.
@@ -22,7 +33,7 @@ def main(args: list[str] | None = None) -> None:
         answer(args)
         from chargpt_lightning.cli.program import run
 
-        run(args)
+        run(args, model_class, datamodule_class)
 
 
 if __name__ == "__main__":

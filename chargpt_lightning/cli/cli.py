@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -42,19 +41,25 @@ class CharCLI(LightningCLI):
     """`fit`, `validate` and `predict` for a CharGPT on a CharDataModule.
 
     Args:
-        args: The command line without the program's name; None uses the process's.
+        args: The command line without the program's name.
+        model_class: The subclass of CharGPT to use instead.
+        datamodule_class: The subclass of CharDataModule to use instead.
 
     Raises:
         ArgumentError: If a flag or a config file cannot be parsed.
         ConfigError: If a setting or an input cannot work.
     """
 
-    def __init__(self, args: list[str] | None) -> None:
-        args = sys.argv[1:] if args is None else args
+    def __init__(
+        self,
+        args: list[str],
+        model_class: type[CharGPT] | None = None,
+        datamodule_class: type[CharDataModule] | None = None,
+    ) -> None:
         self._asked_for = subcommands_asked_for(args)
         super().__init__(
-            CharGPT,
-            CharDataModule,
+            model_class or CharGPT,
+            datamodule_class or CharDataModule,
             args=args,
             parser_class=Parser,
             parser_kwargs=help_texts(self._asked_for),
@@ -106,7 +111,8 @@ class CharCLI(LightningCLI):
         self.origin, defaults = None, []
         if asked.ckpt_path or running == args:
             root = Path(asked.trainer.default_root_dir)
-            self.origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text)
+            of_subclass = self.model_class is not CharGPT
+            self.origin = find_origin(first.subcommand, asked.ckpt_path, root, asked.data.text, of_subclass)
         if self.origin is not None:
             self._restrict_names(self.origin, named=texts_in(parser.dump(first)))
             defaults = [self.origin.settings()]

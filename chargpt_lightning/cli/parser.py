@@ -1,8 +1,9 @@
 """The parser of the command line: its subcommands, `--version`, and the order of its arguments."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import takewhile
+from types import MappingProxyType
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -12,8 +13,9 @@ from chargpt_lightning.cli.export import export, export_parser
 from chargpt_lightning.cli.help import DESCRIPTION, SUBCOMMANDS, VERSION_LINE
 from chargpt_lightning.cli.paths import expand_paths
 from chargpt_lightning.cli.plot import plot, plot_parser
-from chargpt_lightning.cli.recipes import find_config
+from chargpt_lightning.cli.recipes import find_config, section_of
 from chargpt_lightning.cli.shell_completion import PrintCompletion
+from chargpt_lightning.cli.suggestions import explained
 from chargpt_lightning.utils.console import program_name
 
 _USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's default lists every option
@@ -38,7 +40,12 @@ def help_texts(subcommands: list[str]) -> dict[str, Any]:
 
 
 class Parser(LightningArgumentParser):
-    """Lightning's parser with the program's own flags, and the subcommands that need no trainer."""
+    """Lightning's parser with the program's own flags, and the subcommands that need no trainer.
+
+    `subcommands` are their parsers, by name; a subcommand's parser has none.
+    """
+
+    subcommands: Mapping[str, ArgumentParser] = MappingProxyType({})
 
     def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
         """Adds the program's own flags and subcommands; Lightning calls this for the top-level parser only."""
@@ -48,12 +55,13 @@ class Parser(LightningArgumentParser):
         for name, (make_parser, _) in TOOLS.items():
             parser = make_parser(f"{self.prog} {name}")
             action.add_subcommand(name, parser, help=parser.description)
-        completion.subcommands = action.choices
+        completion.subcommands = self.subcommands = action.choices
         return action
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
-        """Parses the command line, and expands `~` in the settings that are paths."""
-        return expand_paths(super().parse_args(*args, **kwargs))
+        """Parses the command line, and expands `~` in the settings that are paths; a subcommand's parser its flags."""
+        with explained(self, self.subcommands):
+            return expand_paths(super().parse_args(*args, **kwargs))
 
     def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
         """Checks settings against their types, null too: jsonargparse takes it for a setting that is not given.
@@ -69,16 +77,28 @@ class Parser(LightningArgumentParser):
                 raise TypeError(f"{name} (null) must be a directory; if it is not given, runs are saved in `runs`")
 
 
+def subcommand_first(args: list[str]) -> list[str]:
+    """Moves `--config FILE` from before the subcommand, where Lightning expects it too, to right after it."""
+    place = next((place for place, arg in enumerate(args) if arg in SUBCOMMANDS), 0)
+    if place and args[0].partition("=")[0] in ("-c", "--config"):
+        return [args[place], *args[:place], *args[place + 1 :]]
+    return args
+
+
 def configs_first(args: list[str]) -> list[str]:
-    """Moves `--config FILE` to the front, so that flags always override files; replaces a recipe's name by its file."""
+    """Moves `--config FILE` to right after the subcommand, so that flags always override files.
+
+    A recipe's name is replaced by its file, and a file with a section per subcommand by its section.
+    """
     configs, others = [], []
     remaining = iter(args)
+    subcommand = next((arg for arg in args if arg in SUBCOMMANDS), "")
     for arg in remaining:
         name, equals, value = arg.partition("=")
         if name not in ("-c", "--config"):
             others.append(arg)
         elif equals or (value := next(remaining, "")):
-            configs.append(f"--config={find_config(value)}")
+            configs.append(f"--config={section_of(find_config(value), subcommand, SUBCOMMANDS)}")
         else:
             configs.append(arg)  # the parser reports the missing value
     return others[:1] + configs + others[1:]

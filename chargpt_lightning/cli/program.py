@@ -10,8 +10,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from chargpt_lightning.cli.cli import CharCLI
 from chargpt_lightning.cli.import_policy import imports_checked
-from chargpt_lightning.cli.parser import TOOLS
+from chargpt_lightning.cli.parser import TOOLS, subcommand_first
 from chargpt_lightning.cli.paths import expand_paths
+from chargpt_lightning.cli.suggestions import explained
+from chargpt_lightning.datamodule import CharDataModule
+from chargpt_lightning.module import CharGPT
 from chargpt_lightning.utils.console import fail, is_first_device, program_name, set_up_logging
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.hardware import is_out_of_memory, keep_freed_memory
@@ -23,11 +26,17 @@ SMALLER = (
 )
 
 
-def run(args: list[str]) -> None:
+def run(
+    args: list[str],
+    model_class: type[CharGPT] | None = None,
+    datamodule_class: type[CharDataModule] | None = None,
+) -> None:
     """Runs the command line.
 
     Args:
         args: The arguments.
+        model_class: The subclass of CharGPT to use instead.
+        datamodule_class: The subclass of CharDataModule to use instead.
 
     Raises:
         SystemExit: With 1 if a setting or input is invalid or a file cannot be written, with 2 if a flag cannot be
@@ -38,7 +47,7 @@ def run(args: list[str]) -> None:
     keep_freed_memory()
     try:
         with stop_on_signals():
-            _run_subcommand(args)
+            _run_subcommand(args, model_class, datamodule_class)
     except Stopped as stop:  # only the first of several devices reports it
         sys.exit(stop.exit_code if is_first_device() else 0)
     except ArgumentError as error:
@@ -61,14 +70,19 @@ def run(args: list[str]) -> None:
         fail(f"out of memory: {str(error) or 'an array is too large'}; {SMALLER}", exit_code=1)
 
 
-def _run_subcommand(args: list[str]) -> None:
+def _run_subcommand(
+    args: list[str], model_class: type[CharGPT] | None, datamodule_class: type[CharDataModule] | None
+) -> None:
+    args = subcommand_first(args)
     name = args[0] if args else ""
     if name not in TOOLS:
         with imports_checked():
-            CharCLI(args)
+            CharCLI(args, model_class, datamodule_class)
         return
     make_parser, tool = TOOLS[name]
-    given = make_parser(f"{program_name()} {name}").parse_args(args[1:])
+    parser = make_parser(f"{program_name()} {name}")
+    with explained(parser, {}):
+        given = parser.parse_args(args[1:])
     tool(**vars(expand_paths(given)))
 
 

@@ -1,7 +1,9 @@
 """Finds the recipes that are shipped with the package, by name."""
 
+import json
 import locale
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -9,6 +11,7 @@ import yaml
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.paths import expand_user
 
+ENCODING = locale.getpreferredencoding(do_setlocale=False)  # with which jsonargparse reads files
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -41,6 +44,14 @@ def find_config(given: str) -> str:
     return str(files[given])
 
 
+def section_of(config: str, subcommand: str, subcommands: Collection[str]) -> str:
+    """Returns the value of `--config`; of a file with a section per subcommand, the section of this one, as JSON."""
+    if config == "-" or ":" in config or not Path(config).is_file():
+        return config
+    settings = yaml.safe_load(Path(config).read_text(encoding=ENCODING))
+    return json.dumps(settings.get(subcommand) or {}) if settings.keys() & set(subcommands) else config
+
+
 def require_settings(path: Path) -> None:
     """Checks that a settings file is YAML and contains names with values; jsonargparse's errors do not name the file.
 
@@ -48,7 +59,7 @@ def require_settings(path: Path) -> None:
         ConfigError: If it is not.
     """
     try:
-        text = path.read_text(encoding=locale.getpreferredencoding(do_setlocale=False))  # as jsonargparse reads it
+        text = path.read_text(encoding=ENCODING)
         settings = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"config ({path}) must be valid YAML, but: {error}") from error

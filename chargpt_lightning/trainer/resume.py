@@ -145,7 +145,9 @@ class Origin:
                     logger.init_args[name] = None
 
 
-def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text: str | list[str]) -> Origin | None:
+def find_origin(
+    subcommand: str, ckpt_path: str | Path | None, root: Path, text: str | list[str], of_subclass: bool = False
+) -> Origin | None:
     """Looks up the checkpoint that `--ckpt_path` names, or the default of a subcommand.
 
     Args:
@@ -154,17 +156,18 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
             for its best one otherwise; or "best" or "last" of the newest run below `root`.
         root: Directory of runs.
         text: The user's `data.text`.
+        of_subclass: Whether a subclass of CharGPT reads it.
 
     Raises:
         ConfigError: If there is no such checkpoint, or it cannot be read.
     """
-    path = ckpt_path or (_requeued_checkpoint(root) if subcommand == "fit" else "best")
+    path = ckpt_path or (_requeued_checkpoint(root, of_subclass) if subcommand == "fit" else "best")
     if path is None:
         return None
     path = find_checkpoint(path, root, of_run="last" if subcommand == "fit" else "best")
     log.info("checkpoint: %s", path)
     checkpoint, is_converted = read_any_checkpoint(path, text)
-    facts = facts_of(checkpoint, path)
+    facts = facts_of(checkpoint, path, of_subclass)
     if subcommand == "fit":
         require_moments(checkpoint, path)
     run = _run_of(path, facts) if subcommand == "fit" else None
@@ -172,10 +175,12 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
         raise ConfigError(
             f"ckpt_path ({path}) must contain the optimizer's state to resume {run}, but contains only weights"
         )
-    return Origin(path, checkpoint if is_converted else None, facts, run, _later_step(path, facts.global_step, run))
+    return Origin(
+        path, checkpoint if is_converted else None, facts, run, _later_step(path, facts.global_step, run, of_subclass)
+    )
 
 
-def _later_step(checkpoint: Path, step: int, run: Path | None) -> int | None:
+def _later_step(checkpoint: Path, step: int, run: Path | None, of_subclass: bool) -> int | None:
     """Returns the step of a run's last.ckpt, if it is later than that of the checkpoint from which the run resumes.
 
     Raises:
@@ -184,7 +189,7 @@ def _later_step(checkpoint: Path, step: int, run: Path | None) -> int | None:
     if run is None or not (last := run / CHECKPOINTS / "last.ckpt").exists() or last.samefile(checkpoint):
         return None
     try:
-        last_step = read_checkpoint(last).global_step
+        last_step = read_checkpoint(last, of_subclass).global_step
     except ConfigError as error:
         raise ConfigError(f"{error}; to resume from {checkpoint} without it, move it away") from error
     return last_step if last_step > step else None
@@ -198,7 +203,7 @@ def _run_of(checkpoint: Path, facts: CheckpointFacts) -> Path | None:
     return relative_to_cwd(run) if run is not None and facts.run and is_run(run) else None
 
 
-def _requeued_checkpoint(root: Path) -> Path | None:
+def _requeued_checkpoint(root: Path, of_subclass: bool) -> Path | None:
     """Returns the checkpoint that Lightning saved when SLURM requeued the job, or a later one of that run."""
     if not SLURMEnvironment.detect():
         return None
@@ -207,9 +212,9 @@ def _requeued_checkpoint(root: Path) -> Path | None:
     if not numbers:
         return None
     requeued = root / f"hpc_ckpt_{max(numbers)}.ckpt"
-    facts = read_checkpoint(requeued)
+    facts = read_checkpoint(requeued, of_subclass)
     last = root / facts.run / CHECKPOINTS / "last.ckpt"
-    return last if last.exists() and read_checkpoint(last).global_step > facts.global_step else requeued
+    return last if last.exists() and read_checkpoint(last, of_subclass).global_step > facts.global_step else requeued
 
 
 def load_weights(model: CharGPT, origin: Origin) -> None:

@@ -1,0 +1,68 @@
+"""A command line that cannot be parsed is explained: the flag that was probably meant, or where to put the word."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from support.command_line import TINY, refused
+
+from chargpt_lightning.cli.suggestions import EXTENDING, closest, explanation
+from chargpt_lightning.utils.console import program_name
+
+FLAGS = ["trainer.accelerator", "trainer.max_steps", "data.text", "data.batch_size", "sample.prompt", "ckpt_path"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("data.txt", "data.text"),
+        ("max_steps", "trainer.max_steps"),
+        ("max_step", "trainer.max_steps"),
+        ("trainer.acelerator", "trainer.accelerator"),
+        ("prompt", "sample.prompt"),
+        ("model.prompt", "sample.prompt"),
+        ("data.batchsize", "data.batch_size"),
+        ("checkpoint", None),
+        ("zzz", None),
+    ],
+)
+def test_the_flag_with_the_same_end_or_nearly_the_same_name_is_meant(name, meant):
+    assert closest(name, FLAGS) == meant
+
+
+@pytest.mark.parametrize(
+    ("message", "explained"),
+    [
+        ("unrecognized arguments: --data.txt=x y", "--data.txt is no setting of fit; did you mean --data.text?"),
+        ("unrecognized arguments: --max_iter 5", "--max_iter is no setting of fit; did you mean --max_iters?"),
+        ("unrecognized arguments: --zzz", "--zzz is no setting of fit; `{0} fit --help` lists all settings"),
+        ("unrecognized arguments: a.yaml", "a config file (a.yaml) must follow --config: {0} fit --config a.yaml"),
+        ("unrecognized arguments: a.txt", "'a.txt' must follow a flag; `{0} fit --help` lists all settings"),
+        (
+            "Subcommand 'predict' does not accept option 'predict.sample.promt'",
+            "sample.promt is no setting of predict; did you mean sample.prompt?",
+        ),
+        (
+            "unrecognized arguments: --optimizer.lr 1",
+            f"--optimizer.lr is no setting of fit: --model.optimizer is adamw or muon; {EXTENDING}",
+        ),
+        (
+            "Parser key \"model\": Unable to load config 'mine.GPT' - more",
+            f"--model (mine.GPT) must be a YAML file with settings of model; {EXTENDING}",
+        ),
+        ("another error", "another error"),
+    ],
+)
+def test_an_error_of_the_parser_is_explained(message, explained):
+    assert explanation(message, {"fit": FLAGS, "predict": ["sample.prompt"]}) == explained.format(program_name())
+
+
+def test_a_mistake_is_explained_on_the_command_line_and_in_a_file(run):
+    assert refused(run, *TINY, "--data.txt", "x") == "--data.txt is no setting of fit; did you mean --data.text?"
+    assert refused(run, "plot", "--ouput", "x") == "--ouput is no setting of plot; did you mean --out?"
+    Path("mine.yaml").write_text(yaml.safe_dump({"data": {"txt": "x"}}), encoding="utf-8")
+    message = "data.txt is no setting of fit; did you mean data.text?"
+    assert refused(run, "fit", "--config", "mine.yaml") == message
+    Path("mine.yaml").write_text(yaml.safe_dump({"model": {"class_path": "mine.GPT"}}), encoding="utf-8")
+    assert refused(run, "fit", "--config", "mine.yaml").endswith(EXTENDING)
+    assert refused(run, "fit", "--model", "mine.GPT").startswith("--model (mine.GPT) must be a YAML file")
