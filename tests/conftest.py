@@ -183,12 +183,16 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-CALLED = {"chargpt": "/usr/bin/chargpt", "python -m chargpt_lightning": "/here/chargpt_lightning/__main__.py"}
+CALLED = {
+    "chargpt": "chargpt",
+    "python -m chargpt_lightning": "/here/chargpt_lightning/__main__.py",
+    "python my/main.py": "my/main.py",
+}
 
 
 @pytest.fixture(params=CALLED)
 def printed(request, monkeypatch, capfd):
-    """Runs the command line, called as a command or as a module; returns its stdout."""
+    """Runs the command line, called as a command, as a module or in a script; returns its stdout."""
     from chargpt_lightning.__main__ import main
 
     def printed(*args: str) -> str:

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser
 from chargpt_lightning.checkpoints.convert import as_file, read_any_checkpoint
 from chargpt_lightning.checkpoints.huggingface import write_folder
 from chargpt_lightning.checkpoints.nanogpt import write_nanogpt
+from chargpt_lightning.cli.help import SUBCOMMANDS
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.utils.atomic import make_directory_atomically
 from chargpt_lightning.utils.errors import ConfigError, require_package
@@ -24,8 +25,8 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best",
         format: nanogpt writes ckpt.pt and meta.pkl, hf writes a folder for transformers' AutoModelForCausalLM and
             AutoTokenizer.
         out: The directory to write, which must be new or empty.
-        ckpt_path: A checkpoint of this package, nanoGPT or Hugging Face; `best` and `last` are those of the newest run
-            in `out_dir`.
+        ckpt_path: A checkpoint of this package, nanoGPT or Hugging Face; a run's directory, which stands for its best
+            one; `best` and `last` are those of the newest run in `out_dir`.
         out_dir: A directory of runs, or nanoGPT's directory with a ckpt.pt.
 
     Raises:
@@ -56,7 +57,7 @@ def export_parser(prog: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=prog,
         usage="%(prog)s --format nanogpt|hf --out DIR [--ckpt_path CKPT] [--out_dir DIR]",
-        description="Converts a checkpoint to the format of another program.",
+        description=SUBCOMMANDS["export"],
         allow_abbrev=False,
         exit_on_error=False,
     )

@@ -9,33 +9,30 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from chargpt_lightning.cli.export import export, export_parser
+from chargpt_lightning.cli.help import DESCRIPTION, SUBCOMMANDS, VERSION_LINE
+from chargpt_lightning.cli.paths import expand_paths
 from chargpt_lightning.cli.plot import plot, plot_parser
-from chargpt_lightning.cli.recipes import find_config, recipes
+from chargpt_lightning.cli.recipes import find_config
 from chargpt_lightning.cli.shell_completion import PrintCompletion
-from chargpt_lightning.utils.console import PACKAGE, VERSION, program_name
+from chargpt_lightning.utils.console import program_name
 
-SUBCOMMANDS = {
-    "fit": "Trains a network and keeps the best.",
-    "validate": "Evaluates a checkpoint on the entire val split.",
-    "predict": "Samples text from a checkpoint.",
-}
 _USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's default lists every option
 
 Tool = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # makes the parser, given its name; does the work
 TOOLS: dict[str, Tool] = {"export": (export_parser, export), "plot": (plot_parser, plot)}  # need no trainer
+TRAINED = [name for name in SUBCOMMANDS if name not in TOOLS]
 
 
 def subcommands_asked_for(args: list[str]) -> list[str]:
     """Returns the only subcommand that needs a parser, as building one takes time; all if the first word is none."""
-    return args[:1] if args[:1] and args[0] in SUBCOMMANDS else list(SUBCOMMANDS)
+    return args[:1] if args[:1] and args[0] in TRAINED else TRAINED
 
 
 def help_texts(subcommands: list[str]) -> dict[str, Any]:
     """Returns LightningCLI's `parser_kwargs`: the help texts of the program and of these subcommands."""
     return {
         "prog": program_name(),
-        "description": "Trains, validates and samples a character-level GPT.",
-        "epilog": f"Recipes that --config accepts by name: {', '.join(recipes())}.",
+        "description": DESCRIPTION,
         **{name: {"description": SUBCOMMANDS[name], "usage": _USAGE} for name in subcommands},
     }
 
@@ -45,8 +42,7 @@ class Parser(LightningArgumentParser):
 
     def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
         """Adds the program's own flags and subcommands; Lightning calls this for the top-level parser only."""
-        version = f"{PACKAGE} {VERSION}"
-        self.add_argument("--version", action="version", version=version, help="Print the version and exit.")
+        self.add_argument("--version", action="version", version=VERSION_LINE, help="Print the version and exit.")
         completion = self.add_argument("--print_completion", action=PrintCompletion)
         action = super().add_subcommands(*args, **kwargs)
         for name, (make_parser, _) in TOOLS.items():
@@ -54,6 +50,10 @@ class Parser(LightningArgumentParser):
             action.add_subcommand(name, parser, help=parser.description)
         completion.subcommands = action.choices
         return action
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
+        """Parses the command line, and expands `~` in the settings that are paths."""
+        return expand_paths(super().parse_args(*args, **kwargs))
 
     def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
         """Checks settings against their types, null too: jsonargparse takes it for a setting that is not given.

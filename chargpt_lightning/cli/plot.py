@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from chargpt_lightning.cli.help import SUBCOMMANDS
 from chargpt_lightning.utils.errors import ConfigError, require_package
 from chargpt_lightning.utils.plotting import draw, save_figure
 
@@ -37,7 +38,7 @@ def plot_parser(prog: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=prog,
         usage="%(prog)s RUN [RUN ...] [--out FILE]",
-        description="Plots the losses and learning rates of runs into one figure.",
+        description=SUBCOMMANDS["plot"],
         allow_abbrev=False,
         exit_on_error=False,
     )

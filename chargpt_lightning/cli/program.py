@@ -11,7 +11,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from chargpt_lightning.cli.cli import CharCLI
 from chargpt_lightning.cli.import_policy import imports_checked
 from chargpt_lightning.cli.parser import TOOLS
-from chargpt_lightning.utils.console import decoded_arg, fail, is_first_device, program_name, set_up_logging, use_utf8
+from chargpt_lightning.cli.paths import expand_paths
+from chargpt_lightning.utils.console import fail, is_first_device, program_name, set_up_logging
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.hardware import is_out_of_memory, keep_freed_memory
 from chargpt_lightning.utils.signals import Stopped, stop_on_signals
@@ -22,23 +23,22 @@ SMALLER = (
 )
 
 
-def run(args: list[str] | None = None) -> None:
+def run(args: list[str]) -> None:
     """Runs the command line.
 
     Args:
-        args: The arguments; None uses those of the process.
+        args: The arguments.
 
     Raises:
         SystemExit: With 1 if a setting or input is invalid or a file cannot be written, with 2 if a flag cannot be
             parsed; the error is printed to stderr in one line. With 130 after Ctrl-C, 143 after SIGTERM and
             129 after SIGHUP.
     """
-    use_utf8()
     set_up_logging()
     keep_freed_memory()
     try:
         with stop_on_signals():
-            _run_subcommand([decoded_arg(arg) for arg in sys.argv[1:]] if args is None else args)
+            _run_subcommand(args)
     except Stopped as stop:  # only the first of several devices reports it
         sys.exit(stop.exit_code if is_first_device() else 0)
     except ArgumentError as error:
@@ -69,7 +69,7 @@ def _run_subcommand(args: list[str]) -> None:
         return
     make_parser, tool = TOOLS[name]
     given = make_parser(f"{program_name()} {name}").parse_args(args[1:])
-    tool(**vars(given))
+    tool(**vars(expand_paths(given)))
 
 
 def _stdout_was_closed(error: OSError) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.paths import expand_user
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -27,9 +28,10 @@ def find_config(given: str) -> str:
     Raises:
         ConfigError: If there is no such file or recipe, or the file does not contain settings.
     """
-    path, files = Path(given), recipes()
     if given == "-" or ":" in given:
         return given
+    given = expand_user(given)
+    path, files = Path(given), recipes()
     if os.path.exists(given) and not path.is_dir():  # noqa: PTH110  Path.exists raises OSError for a long text
         if path.is_file():  # a pipe can be read only once
             require_settings(path)

@@ -17,6 +17,7 @@ from chargpt_lightning.module import CharGPT
 from chargpt_lightning.trainer.callback_validation import without
 from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.paths import expand_user
 
 MAX_BYTES = 2**20
 DIRECTORIES = ("dirpath", "save_dir")
@@ -67,7 +68,7 @@ def _points_outside(run: Path, name: str, value: str) -> bool:
     if (last, value) in DEFAULTS:
         return False
     if last in DIRECTORIES and value:
-        return "://" in value or not Path(value).resolve().is_relative_to(run.resolve())
+        return "://" in value or not Path(expand_user(value)).resolve().is_relative_to(run.resolve())
     return "::" in value  # a chain of fsspec file systems
 
 

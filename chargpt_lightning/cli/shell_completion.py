@@ -8,6 +8,8 @@ from typing import Any
 from chargpt_lightning.utils.console import COMMAND
 from chargpt_lightning.utils.errors import require_package
 
+SHELLS = ["shtab-bash", "shtab-zsh", "shtab-fish"]
+
 
 class PrintCompletion(Action):
     """`--print_completion`. jsonargparse's own also offers a JSON schema, which fails for this package's parser."""
@@ -18,7 +20,7 @@ class PrintCompletion(Action):
             option_strings,
             dest=SUPPRESS,
             default=SUPPRESS,
-            choices=["shtab-bash", "shtab-zsh", "shtab-fish"],
+            choices=SHELLS,
             help="Print a completion script for a shell and exit; needs the package shtab.",
         )
 

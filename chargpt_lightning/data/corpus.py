@@ -15,7 +15,6 @@ from chargpt_lightning.data.text_files import (
     OnRead,
     absolute,
     decode_utf8,
-    expand_user,
     is_pattern,
     matching_files,
     read_chunks,
@@ -24,6 +23,7 @@ from chargpt_lightning.data.text_files import (
     with_callback,
 )
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.paths import expand_user
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def load_corpus(text: str | list[str]) -> Corpus:
         ConfigError: If a download fails, a path can be read only once (a pipe) or is too long to be one, a folder is
             not a nanoGPT data folder, a pattern matches no file, or a list contains anything but files and patterns.
     """
-    sources = [text] if isinstance(text, str) else text
+    sources = list(map(expand_user, [text] if isinstance(text, str) else text))
     for source in sources:
         require_findable(source)
     if len(sources) == 1 and not is_pattern(sources[0]):
@@ -149,11 +149,15 @@ def _load_one(source: str) -> Corpus:
         return _single(source, _file(fetch_tinyshakespeare(cache_directory())))
     if source == "plays":
         text = render_plays()
-        return _single(source, Part(source, lambda: [text.encode()], partial(_from_memory, text)))
+        return _single(source, Part(source, partial(_encoded, text), partial(_from_memory, text)))
     if source == "auto":
         return _load_auto()
-    path = expand_user(source)
+    path = Path(source)
     return _folder(path) if path.is_dir() else _single(absolute(source), _file(path))
+
+
+def _encoded(text: str) -> list[bytes]:
+    return [text.encode()]
 
 
 def _from_memory(text: str, on_read: OnRead) -> Iterator[str]:
@@ -187,14 +191,18 @@ def _file(path: Path) -> Part:
         raise ConfigError(f"data.text ({path}) must be a regular file, because it is read more than once")
     label = f"data.text ({path})"
     raw_chunks = partial(read_chunks, path, label)
-    return Part(str(path), raw_chunks, lambda on_read: decode_utf8(with_callback(raw_chunks(), on_read), label))
+    return Part(str(path), raw_chunks, partial(_decoded, raw_chunks, label))
+
+
+def _decoded(raw_chunks: Callable[[], Iterator[bytes]], label: str, on_read: OnRead) -> Iterator[str]:
+    return decode_utf8(with_callback(raw_chunks(), on_read), label)
 
 
 def _files(source: str) -> list[Path]:
     """Returns the files of a path or pattern in a list of several."""
     if is_pattern(source):
         return matching_files(source)
-    path = expand_user(source)
+    path = Path(source)
     if source in KEYWORDS or path.is_dir():
         raise ConfigError(f"data.text ({source}) must be given alone, because only files can be combined into one text")
     return [path]

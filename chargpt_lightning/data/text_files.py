@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.paths import expand_user
 
 OnRead = Callable[[bytes], object]  # is called with each chunk of bytes that is read, e.g. to update a checksum
 CHUNK_BYTES = 2**18  # small enough for the data derived from a chunk to stay in a core's cache
@@ -106,13 +107,8 @@ def read_prompt(prompt: str) -> str:
         ConfigError: If the file cannot be read, is empty, or is not UTF-8.
     """
     if prompt.startswith("FILE:"):
-        return read_utf8(Path(prompt.removeprefix("FILE:")), name="prompt")
+        return read_utf8(Path(expand_user(prompt.removeprefix("FILE:"))), name="prompt")
     return prompt
-
-
-def expand_user(source: str) -> Path:
-    """Returns the path with `~` expanded to the home directory; `~name` of an unknown user is left unchanged."""
-    return Path(os.path.expanduser(source))  # noqa: PTH111  Path.expanduser raises RuntimeError for an unknown user
 
 
 def require_findable(source: str) -> None:
@@ -122,7 +118,7 @@ def require_findable(source: str) -> None:
         ConfigError: If the system refuses it, unless that is because there is no such file.
     """
     try:
-        expand_user(source).stat()
+        Path(source).stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL is a ValueError
         return
     except OSError as error:
@@ -133,7 +129,7 @@ def require_findable(source: str) -> None:
 
 def is_pattern(source: str) -> bool:
     """Whether a source is a glob pattern; the path of an existing file is not, whatever characters it contains."""
-    return any(wildcard in source for wildcard in "*?[") and not expand_user(source).exists()
+    return any(wildcard in source for wildcard in "*?[") and not Path(source).exists()
 
 
 def matching_files(pattern: str) -> list[Path]:
@@ -148,7 +144,7 @@ def matching_files(pattern: str) -> list[Path]:
     """
     try:
         # Path.glob does not accept absolute patterns, and unlike a shell it matches hidden files.
-        matches = set(glob(str(expand_user(pattern)), recursive=True))  # noqa: PTH207
+        matches = set(glob(pattern, recursive=True))  # noqa: PTH207
     except ValueError:  # the pattern contains a NUL
         matches = set()
     files: dict[Path, str] = {}
@@ -167,7 +163,7 @@ def absolute(source: str) -> str:
         ConfigError: If it is not valid in the locale's encoding and can therefore not be saved in a checkpoint.
     """
     here = str(Path.cwd())
-    path = str(Path(escape(here) if is_pattern(source) else here, expand_user(source)))
+    path = str(Path(escape(here) if is_pattern(source) else here, source))
     try:
         path.encode()
     except UnicodeEncodeError as error:

@@ -84,7 +84,7 @@ class Origin:
     def _renumbered(self, model: CharGPT) -> dict[str, Any] | None:
         """Returns a checkpoint of an older version whose optimizer state FSDP2 could not load; None if it can."""
         content = self.content()
-        return content if number_by_position(content, model.gpt, model.optimizer_config.groups(model.gpt)) else None
+        return content if number_by_position(content, model, model.parameter_groups()) else None
 
     def announcement(self) -> str:
         """Returns a line that says where a run resumes."""
@@ -150,7 +150,8 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
 
     Args:
         subcommand: By default `fit` starts without a checkpoint, and the others use the best.
-        ckpt_path: A checkpoint of any program, or "best" or "last" of the newest run below `root`.
+        ckpt_path: A checkpoint of any program; a run's directory, which stands for its last checkpoint in `fit` and
+            for its best one otherwise; or "best" or "last" of the newest run below `root`.
         root: Directory of runs.
         text: The user's `data.text`.
 
@@ -160,7 +161,7 @@ def find_origin(subcommand: str, ckpt_path: str | Path | None, root: Path, text:
     path = ckpt_path or (_requeued_checkpoint(root) if subcommand == "fit" else "best")
     if path is None:
         return None
-    path = find_checkpoint(path, root)
+    path = find_checkpoint(path, root, of_run="last" if subcommand == "fit" else "best")
     log.info("checkpoint: %s", path)
     checkpoint, is_converted = read_any_checkpoint(path, text)
     facts = facts_of(checkpoint, path)
@@ -214,7 +215,7 @@ def _requeued_checkpoint(root: Path) -> Path | None:
 def load_weights(model: CharGPT, origin: Origin) -> None:
     """Loads the weights of a checkpoint that contains no optimizer state into the network of a new run."""
     log.info("starting at step 0 with the weights of %s, which contains no optimizer state", origin.path)
-    _warn_of_one_dropout(origin, model.gpt.config.dropout)
+    _warn_of_one_dropout(origin, model.hparams["dropout"])
     checkpoint = origin.content()
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])

@@ -3,13 +3,14 @@
 import io
 import logging
 import re
+import shlex
+import shutil
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
-from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
 from chargpt_lightning.utils.signals import leave_closed_terminal
@@ -24,12 +25,28 @@ except PackageNotFoundError:  # a clone on the path, not installed
 
 
 def program_name() -> str:
-    """Returns what the user typed before the subcommand: the command, or `python -m` with the package."""
-    return COMMAND if Path(sys.argv[0]).stem == COMMAND else f"python -m {PACKAGE}"
+    """Returns what the user typed before the subcommand, so that the commands in messages can be pasted."""
+    program = Path(sys.argv[0])
+    path = shlex.quote(program.as_posix())  # works in every shell
+    if program.name == "__main__.py":
+        return f"python -m {program.parent.name}"
+    if program.suffix == ".py":  # the user's own script
+        return f"python {path}"
+    if program.stem != COMMAND:
+        return f"python -m {PACKAGE}"
+    return COMMAND if _is_found_by_name(program) else path
+
+
+def _is_found_by_name(program: Path) -> bool:
+    """Whether the shell finds the command without its directory; Windows also leaves out the suffix."""
+    found = shutil.which(COMMAND)
+    return program.parent == Path() or (found is not None and Path(found).parent.samefile(program.parent))
 
 
 def is_first_device() -> bool:
     """Whether this process trains on the first of all devices, and therefore prints messages."""
+    from lightning.pytorch.utilities import rank_zero_only  # takes seconds, and `--help` does not need it
+
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 

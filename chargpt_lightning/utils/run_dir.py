@@ -1,7 +1,9 @@
 """Run directories: one per run, written by one process at a time."""
 
 import os
+import shlex
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -91,13 +93,37 @@ def is_run(directory: Path) -> bool:
     return has_config and any((directory / name).exists() for name in BESIDE_CONFIG)
 
 
-def find_checkpoint(ckpt_path: str | Path, root: Path) -> Path:
-    """Returns the checkpoint that `--ckpt_path` names: a path, or `best` or `last` of the newest run below `root`.
+def find_checkpoint(ckpt_path: str | Path, root: Path, of_run: str = "best") -> Path:
+    """Returns the checkpoint that `--ckpt_path` names.
+
+    Args:
+        ckpt_path: A checkpoint, a run's directory, or `best` or `last` of the newest run below `root`.
+        root: The directory that contains runs.
+        of_run: "best" or "last", the checkpoint that a run's directory stands for.
 
     Raises:
-        ConfigError: If there is no run, or if the newest run has no checkpoint.
+        ConfigError: If there is no run, or if the run has no checkpoint.
     """
-    return newest_checkpoint(root, str(ckpt_path)) if ckpt_path in ("best", "last") else Path(ckpt_path)
+    if ckpt_path in ("best", "last"):
+        return newest_checkpoint(root, str(ckpt_path))
+    return checkpoint_at(Path(ckpt_path), of_run)
+
+
+def checkpoint_at(path: Path, name: str) -> Path:
+    """Returns the checkpoint of a run, given its directory, and any other path unchanged.
+
+    Args:
+        path: A run's directory, or a checkpoint: a file or a Hugging Face folder.
+        name: "best" or "last"; if a run has only the other one, that one is used.
+
+    Raises:
+        ConfigError: If the run has no checkpoint.
+    """
+    if not is_run(path) or (path / "config.json").is_file():  # a Hugging Face folder, whatever else it contains
+        return path
+    if checkpoint := _first_existing(path, name):
+        return checkpoint
+    raise ConfigError(f"ckpt_path ({path}) must be a run with a checkpoint, but it has none yet")
 
 
 def newest_checkpoint(root: Path, name: str) -> Path:
@@ -111,13 +137,12 @@ def newest_checkpoint(root: Path, name: str) -> Path:
     Raises:
         ConfigError: If there is no run, or if the newest run has no checkpoint.
     """
-    runs = _newest_first(root)
-    wanted = sorted(("best", "last"), key=lambda other: other != name)
-    found = {run: _first_existing(run, wanted) for run in runs}
+    runs = _newest_first(root.glob("**/config.yaml"))
+    found = {run: _first_existing(run, name) for run in runs}
     if not runs and (nanogpt := root / "ckpt.pt").is_file():
         return nanogpt
     if not any(found.values()):
-        raise ConfigError(f"trainer.default_root_dir ({root}) must contain a run with a checkpoint; `fit` creates one")
+        raise ConfigError(f"trainer.default_root_dir ({root}) must contain a run with a checkpoint; {_elsewhere(name)}")
     newest, earlier = runs[0], next(filter(None, found.values()))
     if checkpoint := found[newest]:
         return checkpoint
@@ -127,11 +152,21 @@ def newest_checkpoint(root: Path, name: str) -> Path:
     )
 
 
-def _newest_first(root: Path) -> list[Path]:
-    configs = (path for path in root.glob("**/config.yaml") if is_run(path.parent))
-    return [path.parent for path in sorted(configs, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
+def _elsewhere(name: str) -> str:
+    """Says how to use a run in another directory, with the newest one that is at most two folders below this one."""
+    patterns = ("version_*", "*/version_*", "*/*/version_*")  # deeper ones could take minutes to find
+    seen = _newest_first(path for pattern in patterns for path in Path().glob(f"{pattern}/config.yaml"))
+    if run := next((run for run in seen if _first_existing(run, name)), None):
+        return f"to use the newest one seen elsewhere: --ckpt_path {shlex.quote(run.as_posix())}"
+    return "`fit` creates one; to use one elsewhere: --ckpt_path RUN"
 
 
-def _first_existing(run: Path, names: list[str]) -> Path | None:
-    paths = (run / CHECKPOINTS / f"{name}.ckpt" for name in names)
+def _newest_first(configs: Iterable[Path]) -> list[Path]:
+    found = (path for path in configs if is_run(path.parent))
+    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
+
+
+def _first_existing(run: Path, name: str) -> Path | None:
+    wanted = sorted(("best", "last"), key=lambda other: other != name)
+    paths = (run / CHECKPOINTS / f"{other}.ckpt" for other in wanted)
     return next((path for path in paths if path.exists()), None)

@@ -84,11 +84,6 @@ def test_a_file_that_is_not_yaml_is_refused_in_one_line(run):
     assert refused(run, "fit", "-c", "my.yaml").startswith("config (my.yaml) must be valid YAML, but: while")
 
 
-def test_a_subcommand_is_needed(run):
-    assert "fit,validate,predict" in refused(run)
-    assert "invalid choice: 'test'" in refused(run, "test")
-
-
 @pytest.mark.parametrize(
     ("setting", "names"),
     [("architecture", ["gpt2", "modern"]), ("optimizer", ["adamw", "muon"]), ("lr_decay", ["cosine", "linear"])],

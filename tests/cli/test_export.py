@@ -91,7 +91,12 @@ HF = ["--format", "hf", "--out", "x"]
             1,
             "ckpt_path (no.ckpt) must be a checkpoint file, but there is no such file",
         ),
-        (HF, 1, "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one"),
+        (
+            HF,
+            1,
+            "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one; "
+            "to use one elsewhere: --ckpt_path RUN",
+        ),
     ],
 )
 def test_an_export_that_cannot_work_is_refused_in_one_line(run, args, code, message):

@@ -6,6 +6,9 @@ import pytest
 import yaml
 from support.command_line import TINY, refused, rows
 
+from chargpt_lightning.cli.run_config import require_contained
+from chargpt_lightning.utils.errors import ConfigError
+
 RUN = Path("runs/version_0")
 LAST = RUN / "checkpoints/last.ckpt"
 MORE = ["fit", "--ckpt_path", "last", "--trainer.max_steps", "6"]
@@ -49,6 +52,13 @@ def test_settings_of_a_run_that_reach_beyond_it_are_refused(run, tiny_run, setti
     assert (
         "must not point outside the run's directory; if you trust it, name it again with --config or a flag" in message
     )
+
+
+def test_a_tilde_reaches_beyond_a_run_that_is_the_working_directory():
+    """Where `~` would be a folder of the run if it was not expanded."""
+    Path("config.yaml").write_text(yaml.safe_dump({"trainer": keeper(dirpath="~/kept")}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"dirpath \(~/kept\) must not point outside the run's directory"):
+        require_contained(Path(), set())
 
 
 def test_settings_that_the_user_names_again_are_trusted(run):

@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,13 +23,22 @@ def test_fit_prints_only_messages_of_this_package(run):
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("/usr/bin/chargpt", "chargpt"),
-        ("C:/Scripts/chargpt.exe", "chargpt"),
+        ("chargpt", "chargpt"),
+        ("bin/chargpt", "chargpt"),
+        ("bin/chargpt.exe", "chargpt"),
+        ("not on path/chargpt", "'not on path/chargpt'"),
         ("/here/chargpt_lightning/__main__.py", "python -m chargpt_lightning"),
+        ("/here/mine/__main__.py", "python -m mine"),
+        ("path/to/main.py", "python path/to/main.py"),
+        ("/usr/bin/pytest", "python -m chargpt_lightning"),
+        ("-c", "python -m chargpt_lightning"),
     ],
 )
 def test_the_program_is_called_as_the_user_called_it(monkeypatch, path, name):
     monkeypatch.setattr(sys, "argv", [path])
+    monkeypatch.setattr("shutil.which", lambda command: str(Path("bin", command).absolute()))
+    for directory in ("bin", "not on path"):
+        Path(directory).mkdir()
     assert program_name() == name
 
 

@@ -1,6 +1,7 @@
 """Directories of runs: which they are, each with one process, and which checkpoint is the newest."""
 
 import os
+import shlex
 import threading
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from filelock import FileLock
 from support.command_line import TINY, files, refused
 from support.platforms import posix
 
+from chargpt_lightning import CharGPT
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.run_dir import (
+    checkpoint_at,
     claim_directory,
     is_run,
     lock_directory,
@@ -41,6 +44,20 @@ OTHERS = [
 ]
 
 
+NO_RUN = (
+    "trainer.default_root_dir (runs) must contain a run with a checkpoint; "
+    "`fit` creates one; to use one elsewhere: --ckpt_path RUN"
+)
+
+
+def made_run(run: Path) -> Path:
+    """Makes the directory of a run with the name of a checkpoint."""
+    (run / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "checkpoints/best.ckpt"):
+        (run / name).touch()
+    return run
+
+
 def left_by_another(path: str) -> None:
     """Writes a newer config.yaml than the run's, with the files that W&B and Hydra put beside it."""
     config = Path(path)
@@ -66,18 +83,14 @@ def test_after_an_online_run_of_wandb_every_command_finds_the_run(run, tiny_run)
 
 @pytest.mark.parametrize("path", OTHERS)
 def test_a_config_yaml_of_another_program_is_no_run(path):
-    run = Path("runs/deep/er/version_0")
-    (run / "checkpoints").mkdir(parents=True)
-    for name in ("config.yaml", "checkpoints/best.ckpt"):
-        (run / name).touch()
+    run = made_run(Path("runs/deep/er/version_0"))
     left_by_another(path)
     assert newest_checkpoint(Path("runs"), "last") == run / "checkpoints/best.ckpt"
 
 
 def test_files_of_another_program_alone_are_no_run(run):
     left_by_another("runs/wandb/run-20261125_093000-ab12cd34/files/config.yaml")
-    message = "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one"
-    assert refused(run, "predict") == message
+    assert refused(run, "predict") == NO_RUN
 
 
 def test_nanogpts_out_dir_may_have_wandbs_files(run, tiny_run):
@@ -150,8 +163,51 @@ def test_a_root_that_cannot_be_written_is_refused(run, root):
 
 @pytest.mark.parametrize("subcommand", ["validate", "predict"])
 def test_without_a_run_there_is_no_checkpoint(run, subcommand):
-    message = "trainer.default_root_dir (runs) must contain a run with a checkpoint; `fit` creates one"
-    assert refused(run, subcommand) == message
+    assert refused(run, subcommand) == NO_RUN
+
+
+@pytest.mark.parametrize("place", ["version_0", "lightning_logs/version_0", "my runs/a/version_0"])
+def test_a_run_in_another_directory_is_named(place):
+    made_run(Path(place))
+    with pytest.raises(ConfigError) as error:
+        newest_checkpoint(Path("elsewhere"), "best")
+    assert str(error.value) == (
+        "trainer.default_root_dir (elsewhere) must contain a run with a checkpoint; "
+        f"to use the newest one seen elsewhere: --ckpt_path {shlex.quote(place)}"
+    )
+
+
+def test_the_command_that_names_a_run_elsewhere_works(run, tiny_run):
+    elsewhere = ["--trainer.default_root_dir", "elsewhere"]
+    advice = refused(run, "predict", *elsewhere).partition("seen elsewhere: ")[2].split()
+    assert advice == ["--ckpt_path", "runs/version_0"]
+    assert run("predict", *elsewhere, *advice, "--num_samples=1", "--max_new_tokens=3").code == 0
+
+
+def test_a_runs_directory_stands_for_its_last_checkpoint_in_fit_and_for_its_best_otherwise(run, tiny_run):
+    checkpoint = "checkpoint: runs/version_0/checkpoints/{}.ckpt\n"
+    asked = ("--ckpt_path", "runs/version_0/")
+    for command in (["validate"], ["predict", "--num_samples=1"], ["export", "--format=nanogpt", "--out=out"]):
+        assert checkpoint.format("best") in run(*command, *asked).err
+    result = run("fit", *asked, "--trainer.max_steps", "6")
+    assert checkpoint.format("last") in result.err
+    assert "resuming runs/version_0 at step 5" in result.err
+    assert CharGPT.load_from_checkpoint("runs/version_0").sample(max_new_tokens=3)
+
+
+def test_only_a_directory_that_is_a_run_stands_for_its_checkpoint():
+    run = made_run(Path("run"))
+    assert checkpoint_at(run, "last") == run / "checkpoints/best.ckpt"
+    (run / "config.json").touch()
+    assert checkpoint_at(run, "last") == run, "a Hugging Face folder"
+    assert checkpoint_at(run / "checkpoints/best.ckpt", "last") == run / "checkpoints/best.ckpt"
+
+
+def test_a_run_without_a_checkpoint_is_refused_by_name():
+    run = made_run(Path("run"))
+    (run / "checkpoints/best.ckpt").unlink()
+    with pytest.raises(ConfigError, match=r"ckpt_path \(run\) must be a run with a checkpoint, but it has none yet"):
+        checkpoint_at(run, "best")
 
 
 def test_runs_that_start_at_once_get_a_directory_each():
