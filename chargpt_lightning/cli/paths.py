@@ -12,6 +12,7 @@ PATHS = (
     "default_root_dir",
     "dirpath",
     "out",
+    "out_dir",
     "runs",
     "save_dir",
     "text",

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.command_line import TINY, refused, rows
+from support.command_line import TINY, VERSE, refused, rows
 from support.nanogpt_folder import meta
 from support.nanogpt_training import ALPHABET, CONFIG, STEPS, NanoGPT, lay_out
 from torch.optim import AdamW
 
 from chargpt_lightning import GPT, CharDataModule, CharGPT, GPTConfig
+from chargpt_lightning.checkpoints.io import facts_of
+from chargpt_lightning.checkpoints.nanogpt import from_nanogpt
 
 
 def compiled(content: dict) -> dict:
@@ -197,6 +199,39 @@ def test_an_exported_run_resumes_with_the_same_losses(run, tiny_run):
         for path in (tiny_run, Path("back/version_0"))
     )
     assert original[-4:] == back
+
+
+def test_the_text_of_a_run_is_exported(run, tiny_run):
+    assert run("export", "--format", "nanogpt", "--out", "first").code == 0
+    assert run("export", "--format", "nanogpt", "--out", "again", "--ckpt_path", "first/ckpt.pt").code == 0
+    Path("again").rename("moved")
+    text = f"text: {Path('verse.txt').absolute().as_posix()}, "
+    assert text in run("fit", "--init_from=resume", "--out_dir=moved", "--max_iters=6").err
+    Path("verse.txt").write_text(VERSE, encoding="utf-8")
+    assert "must have the SHA-256" in refused(run, "validate", "--ckpt_path", "first/ckpt.pt")
+
+
+@pytest.mark.parametrize("alphabet", [ALPHABET, ALPHABET[::-1]])
+def test_an_exported_alphabet_does_not_hide_the_dataset_that_nanogpt_trained_on(run, alphabet):
+    nanogpt = NanoGPT().train(STEPS)
+    path = lay_out(nanogpt.content())
+    (path.parent / "meta.pkl").write_bytes(pickle.dumps(meta(alphabet)))
+    result = run("validate", "--out_dir=nanoGPT/out-verse", "--device=cpu")
+    assert float(result.out.split()[1]) == pytest.approx(nanogpt.exact_loss(), abs=2e-6)
+    fit = run("fit", "--init_from=resume", "--out_dir=nanoGPT/out-verse", "--device=cpu", "--max_iters=7")
+    assert f"text: {Path('nanoGPT/data/verse').absolute().as_posix()}, " in fit.err
+
+
+def test_a_dataset_that_is_nowhere_is_named(run):
+    path = lay_out(NanoGPT().train(STEPS).content())
+    Path("nanoGPT/data/verse").rename("elsewhere")
+    (path.parent / "meta.pkl").write_bytes(pickle.dumps(meta(ALPHABET)))
+    message = refused(run, "fit", "--init_from=resume", "--out_dir=nanoGPT/out-verse", "--max_iters=7")
+    assert message.startswith(f"data.text ({Path('data/verse').absolute().as_posix()}) must be ")
+    facts = facts_of(
+        from_nanogpt(NanoGPT().content() | {"config": {"dataset": "shakespeare_char"}}, path, "auto"), path
+    )
+    assert facts.text == "tinyshakespeare"
 
 
 def test_the_training_settings_are_exported(run):

@@ -56,6 +56,14 @@ def test_best_and_last_are_those_of_the_newest_run(run, tiny_run):
         assert result.out == ""
 
 
+def test_nanogpts_out_dir_is_where_the_runs_are(run, tiny_run):
+    tiny_run.parent.rename("out-verse")
+    result = run(*NANOGPT, "out", "--out_dir=out-verse")
+    assert "checkpoint: out-verse/version_0/checkpoints/best.ckpt" in result.err
+    again = run(*NANOGPT, "again", "--out_dir", "out")
+    assert "checkpoint: out/ckpt.pt" in again.err
+
+
 @needs("transformers")
 def test_from_nanogpt_to_hugging_face(run, tiny_run):
     assert run(*NANOGPT, "nanogpt").code == 0

@@ -121,8 +121,23 @@ def test_a_dataset_that_nanogpt_prepared_is_its_folder(name):
     assert translate(["fit", f"--dataset={name}"]) == ["fit", f"--data.text={Path('data', name)}"]
 
 
-def test_a_folder_of_tokens_is_no_dataset():
-    prepare("data/shakespeare_char", VERSE).joinpath("meta.pkl").unlink()
+@pytest.mark.parametrize("name", ["shakespeare", "openwebtext"])
+def test_nanogpts_datasets_of_tokens_are_refused(run, name):
+    assert refused(run, "fit", f"--dataset={name}") == (
+        f"dataset ({name}) must be of characters, with a meta.pkl in data/{name}, because this package has no BPE "
+        "tokens; name a text file instead, or use shakespeare_char"
+    )
+
+
+def test_a_folder_without_an_alphabet_has_tokens():
+    for name in ("shakespeare_char", "mine"):
+        prepare(f"data/{name}", VERSE).joinpath("meta.pkl").unlink()
+        with pytest.raises(ConfigError, match=rf"^dataset \({name}\) must be of characters"):
+            translate(["fit", f"--dataset={name}"])
+
+
+def test_a_folder_that_is_not_prepared_is_no_dataset():
+    Path("data/shakespeare_char").mkdir(parents=True)  # as in a clone of nanoGPT
     assert translate(["fit", "--dataset=shakespeare_char"]) == ["fit", "--data.text=tinyshakespeare"]
 
 
@@ -209,6 +224,10 @@ def test_the_seed_of_predict_is_that_of_the_samples():
 def test_resume_is_the_last_checkpoint_to_train_and_the_best_to_sample():
     assert translate(["fit", "--init_from=resume"]) == ["fit", "--ckpt_path=last"]
     assert translate(["predict", "--init_from=resume"]) == ["predict"]
+
+
+def test_evaluation_only_is_what_validate_does():
+    assert translate(["validate", "--eval_only=True"]) == translate(["validate", "--eval_only=False"]) == ["validate"]
 
 
 def test_weights_and_biases_comes_with_project_and_name(monkeypatch):

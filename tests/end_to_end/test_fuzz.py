@@ -8,7 +8,7 @@ from support.readers import READERS, make_valid_files, read
 
 EXAMPLES = {
     **{"checkpoint": 120, "command": 25, "meta": 1500, "hugging_face": 150},
-    **{"settings": 20, "metrics": 150, "cache": 250},
+    **{"settings": 20, "metrics": 150, "cache": 250, "nanogpt_file": 1500},
 }
 
 

@@ -17,6 +17,7 @@ from chargpt_lightning import CharGPT, CharVocab
 from chargpt_lightning.__main__ import main
 from chargpt_lightning.checkpoints.convert import read_any_checkpoint
 from chargpt_lightning.checkpoints.io import facts_of
+from chargpt_lightning.cli.nanogpt_file import replace_files
 from chargpt_lightning.data.cache import text_facts, text_ids
 from chargpt_lightning.data.corpus import cache_directory, load_corpus
 from chargpt_lightning.data.nanogpt import read_alphabet
@@ -105,6 +106,12 @@ def settings(pick: Pick) -> None:
     called(["fit", *given, *TINY[1:], "--trainer.max_steps", "1", "--trainer.default_root_dir", "edited"])
 
 
+def nanogpt_file(pick: Pick) -> None:
+    lines = (b"n_layer = 5 * 8", b"out_dir = 'out'  # here", b"min_lr = -1e-4 / (3 - 2)", b"compile = False")
+    Path("mutated.py").write_bytes(damaged(b"\n".join(lines), pick))
+    replace_files(["fit", "mutated.py"])
+
+
 def metrics(pick: Pick) -> None:
     valid = (LAST.parent.parent / "metrics.csv").read_bytes()
     rows = mutated([line.split(",") for line in valid.decode().splitlines()], pick)
@@ -141,7 +148,10 @@ def cache(pick: Pick) -> None:
         file.write_bytes(content)
 
 
-READERS = {reader.__name__: reader for reader in (checkpoint, command, meta, hugging_face, settings, metrics, cache)}
+READERS = {
+    reader.__name__: reader
+    for reader in (checkpoint, command, meta, hugging_face, settings, nanogpt_file, metrics, cache)
+}
 
 
 def read(reader: Callable[[Pick], None], pick: Pick) -> None:
