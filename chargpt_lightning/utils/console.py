@@ -40,7 +40,7 @@ def program_name() -> str:
 def _is_found_by_name(program: Path) -> bool:
     """Whether the shell finds the command without its directory; Windows also leaves out the suffix."""
     found = shutil.which(COMMAND)
-    return program.parent == Path() or (found is not None and Path(found).parent.samefile(program.parent))
+    return program.parent == Path() or (found is not None and Path(found).parent.resolve() == program.parent.resolve())
 
 
 def is_first_device() -> bool:
