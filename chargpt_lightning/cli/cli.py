@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from chargpt_lightning.callbacks.samples import SampleWriter, accepts_text
+from chargpt_lightning.cli.flag_help import HelpTrainer
 from chargpt_lightning.cli.import_policy import allow_only_known_imports, texts_in
 from chargpt_lightning.cli.nanogpt_file import replace_files
 from chargpt_lightning.cli.nanogpt_flags import flags_of_counts, shared_equally, take_counts, training_flags, translate
@@ -42,24 +43,19 @@ class CharCLI(LightningCLI):
 
     Args:
         args: The command line without the program's name.
-        model_class: The subclass of CharGPT to use instead.
-        datamodule_class: The subclass of CharDataModule to use instead.
+        model_class: CharGPT or a subclass.
+        datamodule_class: CharDataModule or a subclass.
 
     Raises:
         ArgumentError: If a flag or a config file cannot be parsed.
         ConfigError: If a setting or an input cannot work.
     """
 
-    def __init__(
-        self,
-        args: list[str],
-        model_class: type[CharGPT] | None = None,
-        datamodule_class: type[CharDataModule] | None = None,
-    ) -> None:
+    def __init__(self, args: list[str], model_class: type[CharGPT], datamodule_class: type[CharDataModule]) -> None:
         self._asked_for = subcommands_asked_for(args)
         super().__init__(
-            model_class or CharGPT,
-            datamodule_class or CharDataModule,
+            model_class,
+            datamodule_class,
             args=args,
             parser_class=Parser,
             parser_kwargs=help_texts(self._asked_for),
@@ -91,7 +87,8 @@ class CharCLI(LightningCLI):
         return {name: not_flags[name] for name in self._asked_for}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the sampling flags, and links the settings that data and model share."""
+        """Adds the sampling flags and `--help_trainer`, and links the settings that data and model share."""
+        parser.add_argument("--help_trainer", action=HelpTrainer)
         parser.add_class_arguments(SampleConfig, "sample")
         parser.link_arguments("model.block_size", "data.block_size")
         parser.link_arguments("data.alphabet", "model.alphabet", apply_on="instantiate")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from chargpt_lightning.cli.export import export, export_parser
+from chargpt_lightning.cli.flag_help import HelpFormatter, arranged
 from chargpt_lightning.cli.help import DESCRIPTION, SUBCOMMANDS, VERSION_LINE
 from chargpt_lightning.cli.paths import expand_paths
 from chargpt_lightning.cli.plot import plot, plot_parser
@@ -35,7 +37,10 @@ def help_texts(subcommands: list[str]) -> dict[str, Any]:
     return {
         "prog": program_name(),
         "description": DESCRIPTION,
-        **{name: {"description": SUBCOMMANDS[name], "usage": _USAGE} for name in subcommands},
+        **{
+            name: {"description": SUBCOMMANDS[name], "usage": _USAGE, "formatter_class": HelpFormatter}
+            for name in subcommands
+        },
     }
 
 
@@ -46,6 +51,7 @@ class Parser(LightningArgumentParser):
     """
 
     subcommands: Mapping[str, ArgumentParser] = MappingProxyType({})
+    shows_trainer = False  # whether the help has all flags of the Trainer
 
     def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
         """Adds the program's own flags and subcommands; Lightning calls this for the top-level parser only."""
@@ -62,6 +68,11 @@ class Parser(LightningArgumentParser):
         """Parses the command line, and expands `~` in the settings that are paths; a subcommand's parser its flags."""
         with explained(self, self.subcommands):
             return expand_paths(super().parse_args(*args, **kwargs))
+
+    def format_help(self, *args: Any) -> str:
+        """Returns the help; a subcommand's has this package's settings first."""
+        with nullcontext() if self.subcommands else arranged(self, self.shows_trainer):
+            return super().format_help(*args)
 
     def validate(self, namespace: Namespace, skip_unset: bool = True, **kwargs: Any) -> None:
         """Checks settings against their types, null too: jsonargparse takes it for a setting that is not given.

@@ -77,7 +77,7 @@ def _run_subcommand(
     name = args[0] if args else ""
     if name not in TOOLS:
         with imports_checked():
-            CharCLI(args, model_class, datamodule_class)
+            CharCLI(args, model_class or CharGPT, datamodule_class or CharDataModule)
         return
     make_parser, tool = TOOLS[name]
     parser = make_parser(f"{program_name()} {name}")

@@ -681,3 +681,15 @@ def test_the_loss_before_backward_is_divided():
 
     fit(Losses(), max_steps=1, accumulate_grad_batches=2)
     assert losses[1::2] == pytest.approx([whole / 2 for whole in losses[::2]])
+
+
+def test_help_is_made_of_groups_of_actions():
+    parser = LightningArgumentParser()
+    parser.add_argument("--first", help="one")
+    parser.add_argument("--logger", type=Logger, help="two")
+    options = parser._action_groups[-1]
+    assert [action.dest for action in options._group_actions][:2] == ["help", "first"]
+    formatter = parser._get_formatter()
+    assert ", known subclasses: " in formatter._expand_help(parser._actions[-1])
+    parser._action_groups = []
+    assert "--first FIRST" not in parser.format_help().partition("\n\n")[2]
