@@ -6,7 +6,7 @@ nanoGPT applies files and flags in the order given, over the defaults of its `tr
 import ast
 import logging
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,38 +57,44 @@ def replace_files(args: list[str]) -> list[str]:
     Raises:
         ConfigError: If a file cannot be read, contains anything but nanoGPT's settings, or is one for BPE tokens.
     """
-    files = {place: _settings(arg) for place, arg in enumerate(args) if arg.endswith(".py") and _is_file(args, place)}
+    files = {place: _settings(arg) for place, arg in enumerate(args) if _is_file(args, place)}
     if not files:
         return args
-    subcommand, loads = args[0], _loads_checkpoint(args, files.values())
-    others = {place: _flags(settings, subcommand, loads) for place, settings in files.items()}
+    subcommand = args[0]
+    loads = subcommand != "fit" or _names_checkpoint(_replaced(args, files))
     from_recipe = any("config" in settings for settings in files.values())
-    defaults = [] if loads or from_recipe else _flags(DEFAULTS, subcommand, loads)
-    given = [flag for place, arg in enumerate(args[1:], start=1) for flag in others.get(place, [arg])]
-    return [subcommand, *defaults, *given]
+    defaults = {} if loads or from_recipe else DEFAULTS
+    meant = {place: _meant(settings, subcommand, loads) for place, settings in files.items()}
+    return [subcommand, *_flags(defaults), *_replaced(args, meant)[1:]]
+
+
+def _replaced(args: list[str], files: dict[int, Settings]) -> list[str]:
+    """Returns the command line with the flags of each file in its place."""
+    return [flag for place, arg in enumerate(args) for flag in (_flags(files[place]) if place in files else [arg])]
+
+
+def _flags(settings: Settings) -> list[str]:
+    return [f"--{name}={value}" for name, value in settings.items()]
 
 
 def _is_file(args: list[str], place: int) -> bool:
-    """Whether an argument is neither a flag nor the value of the flag before it."""
-    before = args[place - 1] if place else ""
-    after_flag = before.startswith("-") and "=" not in before and before != "--print_config"
-    return place > 0 and not args[place].startswith("-") and not after_flag
+    """Whether an argument is a config file, and not the value of the flag before it."""
+    before = args[place - 1] if place else "-"  # the first argument is the subcommand
+    is_value = before.startswith("-") and "=" not in before and before != "--print_config"
+    return args[place].endswith(".py") and not args[place].startswith("-") and not is_value
 
 
-def _loads_checkpoint(args: list[str], files: Iterable[Settings]) -> bool:
-    if args[0] != "fit":
-        return True
+def _names_checkpoint(args: list[str]) -> bool:
     given, _ = take_flags(args, ("init_from", "ckpt_path"))
-    starts = [settings["init_from"] for settings in files if "init_from" in settings]
-    return "ckpt_path" in given or given.get("init_from", *starts[-1:] or [""]) == "resume"
+    return "ckpt_path" in given or given.get("init_from") == "resume"
 
 
-def _flags(settings: Settings, subcommand: str, loads_checkpoint: bool) -> list[str]:
-    """Returns those settings as flags that have a meaning for the subcommand."""
+def _meant(settings: Settings, subcommand: str, loads_checkpoint: bool) -> Settings:
+    """Returns those of a file's settings that have a meaning for the subcommand."""
     names = settings.keys() - OF_CHECKPOINT if loads_checkpoint else settings.keys()
     if subcommand == "predict":
         names = names & OF_SAMPLE
-    return [f"--{name}={value}" for name, value in settings.items() if name in names]
+    return {name: value for name, value in settings.items() if name in names}
 
 
 def _settings(file: str) -> Settings:
