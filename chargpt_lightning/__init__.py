@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chargpt_lightning.__main__ import main
     from chargpt_lightning.data import windows as windows
     from chargpt_lightning.datamodule import CharDataModule
     from chargpt_lightning.models.base import GPTConfig
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["GPT", "CharDataModule", "CharGPT", "CharVocab", "GPTConfig", "ModernGPT", "main"]
+__all__ = ["GPT", "CharDataModule", "CharGPT", "CharVocab", "GPTConfig", "ModernGPT"]
 
 _DEFINED_IN = {
     "CharDataModule": "datamodule.CharDataModule",
@@ -28,7 +27,6 @@ _DEFINED_IN = {
     "GPT": "models.gpt.GPT",
     "GPTConfig": "models.base.GPTConfig",
     "ModernGPT": "models.modern.ModernGPT",
-    "main": "__main__.main",
     "__version__": "utils.console.VERSION",
     "windows": "data.windows",  # settings of earlier versions refer to chargpt_lightning.windows
 }

@@ -60,6 +60,7 @@ class HelpTrainer(Action):
         """Prints the help and ends the process."""
         parser.shows_trainer = True
         parser.print_help()
+        parser.shows_trainer = False
         parser.exit()
 
 

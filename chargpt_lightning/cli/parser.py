@@ -37,10 +37,8 @@ def help_texts(subcommands: list[str]) -> dict[str, Any]:
     return {
         "prog": program_name(),
         "description": DESCRIPTION,
-        **{
-            name: {"description": SUBCOMMANDS[name], "usage": _USAGE, "formatter_class": HelpFormatter}
-            for name in subcommands
-        },
+        "formatter_class": HelpFormatter,  # of the subcommands too
+        **{name: {"description": SUBCOMMANDS[name], "usage": _USAGE} for name in subcommands},
     }
 
 

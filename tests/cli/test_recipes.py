@@ -114,3 +114,19 @@ def test_the_recipe_that_an_error_recommends_sets_what_was_missing(run):
     message = refused(run, "fit", "--data.text", "verse.txt")
     recommended = message.partition("a recipe that sets it: ")[2].split()
     assert yaml.safe_load(run("fit", *recommended, "--print_config").out)["trainer"]["max_steps"] > 0
+
+
+@pytest.mark.parametrize(
+    "args", [["--config", "all.yaml", "fit"], ["fit", "--config=all.yaml"], ["-c=all.yaml", "fit"]]
+)
+def test_a_file_may_have_a_section_per_subcommand_as_lightnings(run, args):
+    sections = {"fit": {"model": {"n_layer": 3}, "data": {"text": "verse.txt"}}, "predict": {"sample": {"top_k": 7}}}
+    Path("all.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
+    shown = yaml.safe_load(run(*args, "--model.n_embd", "8", "--print_config").out)
+    assert (shown["model"]["n_layer"], shown["model"]["n_embd"], shown["data"]["text"]) == (3, 8, "verse.txt")
+
+
+def test_a_subcommand_without_a_section_keeps_its_defaults(run):
+    Path("all.yaml").write_text("fit:\n  model: {n_layer: 3}\n", encoding="utf-8")
+    shown = yaml.safe_load(run("--config", "all.yaml", "predict", "--print_config").out)
+    assert shown["model"]["n_layer"] == 4

@@ -22,7 +22,7 @@ def _replacements() -> dict[str, Any]:
     make, parsers = CharCLI.setup_parser, {}
 
     def setup_parser(cli: CharCLI, add_subcommands: bool, main: dict, subcommands: dict) -> None:
-        key = (main["prog"], *subcommands)
+        key = (main["prog"], cli.model_class, *subcommands)
         if key in parsers:
             vars(cli).update(parsers[key])
             return
