@@ -1,6 +1,7 @@
 """CharDataModule: batches of random windows for training, of fixed windows for evaluation, and prompts."""
 
 import logging
+import os
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
@@ -64,7 +65,7 @@ class CharDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        text: str | list[str] = "auto",
+        text: str | Path | list[str] | list[Path] = "auto",
         batch_size: int = 12,
         block_size: int = 64,
         eval_iters: int = 20,
@@ -81,7 +82,7 @@ class CharDataModule(L.LightningDataModule):
         if num_workers < 0:
             raise ConfigError(f"num_workers ({num_workers}) must be at least 0")
         require_at_most(MAX_PROCESSES, num_workers=num_workers)
-        self.text = text
+        self.text = [os.fspath(part) for part in text] if isinstance(text, list) else os.fspath(text)
         self.batch_size = batch_size
         self.block_size = block_size
         self.eval_iters = eval_iters
@@ -194,6 +195,11 @@ class CharDataModule(L.LightningDataModule):
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING:
             return [self._eval_loader(val, limit=None)]
         return [self._eval_loader(split, self.eval_iters) for split in (val, train)]
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Returns the entire val split, as for `validate`: nanoGPT's texts have no third split."""
+        _, val = self.splits
+        return self._eval_loader(val, limit=None)
 
     def predict_dataloader(self) -> DataLoader[tuple[list[int], Tensor]]:
         """Returns one batch: the numbers of all samples, and the ids of the prompt (T,) that they continue."""

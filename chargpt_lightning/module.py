@@ -3,20 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from statistics import fmean
-from typing import IO, Any, Self
+from typing import Any
 
-import lightning as L
 import torch
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from chargpt_lightning.checkpoints.convert import open_checkpoint
-from chargpt_lightning.checkpoints.io import require_same_shapes
-from chargpt_lightning.checkpoints.optimizer_state import number_by_position
+from chargpt_lightning.checkpoints.module_hooks import CheckpointHooks
 from chargpt_lightning.models import Architecture, build_network
 from chargpt_lightning.models.base import GPTConfig
 from chargpt_lightning.models.loss import Evaluation, cross_entropy
@@ -24,14 +21,14 @@ from chargpt_lightning.models.sharding import shard
 from chargpt_lightning.optim.config import OptimizerConfig, OptimizerName
 from chargpt_lightning.optim.gradients import as_number, clip_gradients, gradient_norm
 from chargpt_lightning.optim.lr_schedule import Decay
-from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed, eval_mode
+from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed, eval_mode, ignore
 from chargpt_lightning.utils.errors import require_finite
 from chargpt_lightning.utils.hardware import matmul_dtype
-from chargpt_lightning.utils.metrics import GRAD_NORM, LR, TRAIN_LOSS
+from chargpt_lightning.utils.metrics import GRAD_NORM, LR, TRAIN_LOSS, VAL_LOSS
 from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
 
-class CharGPT(L.LightningModule):
+class CharGPT(CheckpointHooks):
     """A character-level GPT and the way it is trained.
 
     The defaults are those of nanoGPT's recipe for a CPU. `train_loss` is the mean loss of the last update over its
@@ -104,7 +101,7 @@ class CharGPT(L.LightningModule):
         self._grad_norm = torch.tensor(math.nan)
         self._evaluation = Evaluation()
         self.sampling = SampleConfig()
-        self.on_drawn: Callable[[Tensor], object] = lambda ids: None
+        self.on_drawn: Callable[[Tensor], object] = ignore
         self._compiles = compile
 
     @property
@@ -113,24 +110,14 @@ class CharGPT(L.LightningModule):
         return OptimizerConfig(**{field.name: self.hparams[field.name] for field in fields(OptimizerConfig)})
 
     @property
+    def _trains_as_configured(self) -> bool:
+        """Whether no subclass has an optimizer of its own."""
+        return type(self).configure_optimizers is CharGPT.configure_optimizers
+
+    @property
     def vocab(self) -> CharVocab:
         """Characters to ids and back."""
         return CharVocab(self.hparams["alphabet"])
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], **kwargs: Any) -> Self:  # type: ignore[override]
-        """Loads the network of a checkpoint of this package or nanoGPT, or of a Hugging Face folder, onto the CPU.
-
-        Args:
-            checkpoint_path: The file or folder, a run's directory (its best), or an open file in this package's format.
-            **kwargs: Lightning's, such as `map_location`, and arguments of CharGPT, which override the checkpoint's.
-
-        Raises:
-            ConfigError: If it cannot be read, or this package does not support its network.
-        """
-        if isinstance(checkpoint_path, str | Path):
-            checkpoint_path = open_checkpoint(Path(checkpoint_path))
-        return super().load_from_checkpoint(checkpoint_path, **{"map_location": "cpu"} | kwargs)
 
     def sample(
         self,
@@ -162,13 +149,13 @@ class CharGPT(L.LightningModule):
     def on_train_start(self) -> None:
         """Applies the current settings, which may differ from a checkpoint's or follow LearningRateFinder."""
         self._micro_losses.clear()  # from a run that an exception ended within an update
-        optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
-        if isinstance(scheduler, LambdaLR):  # otherwise it is LearningRateFinder's, which is searching
-            self.optimizer_config.apply(optimizer, scheduler, self.gpt, self.global_step)
+        for config in self.trainer.lr_scheduler_configs if self._trains_as_configured else ():
+            if isinstance(config.scheduler, LambdaLR):  # otherwise it is LearningRateFinder's, which is searching
+                self.optimizer_config.apply(self.trainer.optimizers[0], config.scheduler, self.gpt, self.global_step)
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Seeds the dropout from the run's seed, the batch and the device."""
-        if self.gpt.config.dropout:
+        if self.hparams["dropout"]:
             accumulated = self.trainer.accumulate_grad_batches
             number = self.global_step * accumulated + batch_idx % accumulated
             torch.manual_seed(derived_seed(self.hparams["seed"], number, self.global_rank))
@@ -176,11 +163,15 @@ class CharGPT(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The mean loss of a batch, in nats per character."""
         ids, targets = batch
-        loss = cross_entropy(self(ids), targets, "mean")
-        micro_loss = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean").item()  # works in place
+        return cross_entropy(self(ids), targets, "mean")
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Records the loss of a micro-batch, which Lightning has divided by their number, and may have scaled."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        factor = self.trainer.accumulate_grad_batches / (scaler.get_scale() if scaler else 1)
+        micro_loss = self.trainer.strategy.reduce(loss.detach() * factor, reduce_op="mean").item()
         require_finite(TRAIN_LOSS, micro_loss, self.global_step)
         self._micro_losses.append(micro_loss)
-        return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Logs the update directly to the loggers, because `self.log` would take 3 % of an update."""
@@ -190,6 +181,8 @@ class CharGPT(L.LightningModule):
         interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if interval and self.global_step % interval == 0:  # with 0, Lightning never logs
             figures = {TRAIN_LOSS: self.train_loss, LR: optimizer.param_groups[0]["lr"]}
+            self.trainer.callback_metrics.update({name: torch.tensor(figure) for name, figure in figures.items()})
+            self.trainer.progress_bar_metrics.update(figures)
             for logger in self.loggers:
                 logger.log_metrics(figures | {GRAD_NORM: as_number(self._grad_norm)}, step=self.global_step)
 
@@ -219,9 +212,21 @@ class CharGPT(L.LightningModule):
 
         Lightning rounds all but float64 to float32. They are equal on all devices, so that their maximum is exact.
         """
-        dataloaders = len(self.trainer.num_val_batches)  # two in `fit`, one in `validate`, the same on every device
-        for name, figure in self._evaluation.compute(dataloaders, self.global_step).items():
-            self.log(name, figure, reduce_fx="max", sync_dist=True)
+        loaders = self.trainer.num_test_batches if self.trainer.testing else self.trainer.num_val_batches
+        for name, figure in self._evaluation.compute(len(loaders), self.global_step).items():
+            self.log(name, figure, prog_bar=name == VAL_LOSS, reduce_fx="max", sync_dist=True)
+
+    def on_test_epoch_start(self) -> None:
+        """As in `validate`."""
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """As in `validate`."""
+        self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """As in `validate`."""
+        self.on_validation_epoch_end()
 
     def predict_step(self, batch: tuple[list[int], Tensor], batch_idx: int) -> Tensor:
         """Returns the samples with these numbers (B,), each the prompt (T,) and its continuation, as ids (B, *)."""
@@ -230,11 +235,17 @@ class CharGPT(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Builds the optimizer, and the scheduler that sets its learning rate before each update."""
-        precision = self.trainer.precision_plugin
+        precision = Precision() if self._trainer is None else self.trainer.precision_plugin
         scaled = getattr(precision, "scaler", None) is not None  # a fused optimizer would unscale after clipping
         dtype = matmul_dtype(precision.forward_context(), next(self.gpt.parameters()))
         optimizer, scheduler = self.optimizer_config.build(self.gpt, not scaled, dtype)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns the groups of the optimizer; those of a subclass's own exist only once training has started."""
+        if self._trains_as_configured:
+            return self.optimizer_config.groups(self.gpt)
+        return self.trainer.optimizers[0].param_groups if self.trainer.optimizers else []
 
     def setup(self, stage: str) -> None:
         """Compiles the network in place, which does not change the names in a checkpoint."""
@@ -246,15 +257,3 @@ class CharGPT(L.LightningModule):
         if torch.get_default_dtype() == torch.float64:  # in 64-true; restoring a checkpoint would round its weights
             self.gpt.double()
         shard(self.gpt, self.device_mesh)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses to save non-finite weights; all devices decide, because only the first has a sharded network's."""
-        finite = all(bool(weights.isfinite().all()) for weights in checkpoint["state_dict"].values())
-        if not self.trainer.strategy.reduce_boolean_decision(finite):
-            raise FloatingPointError(f"weights at step {self.global_step} must be finite to be saved")
-        number_by_position(checkpoint, self.gpt, self.optimizer_config.groups(self.gpt))
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Names the first weight that does not fit; the weights of a sharded network are loaded elsewhere."""
-        if "state_dict" in checkpoint:
-            require_same_shapes(self.state_dict(), checkpoint["state_dict"])

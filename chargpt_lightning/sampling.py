@@ -100,7 +100,10 @@ def next_ids(logits: Tensor, config: SampleConfig, uniforms: Tensor) -> Tensor:
 
 
 class Network(Protocol):
-    """Interface that `generate` requires of a network; see `LanguageModel`."""
+    """What CharGPT requires of its network, which is an nn.Module; `LanguageModel` is an example."""
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Maps ids (B, T) to the logits of the next character at every position (B, T, V)."""
 
     def new_caches(self) -> Any:
         """Returns empty caches for `next_logits`."""
@@ -118,6 +121,10 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(training)
+
+
+def ignore(ids: Tensor) -> None:
+    """Does nothing with the ids of drawn characters (B,)."""
 
 
 def generate(network: Network, prompt: Tensor, samples: Iterable[int], config: SampleConfig) -> Iterator[Tensor]:
@@ -146,7 +153,7 @@ def continue_prompt(
     prompt: Tensor,
     samples: Iterable[int],
     config: SampleConfig,
-    on_drawn: Callable[[Tensor], object] = lambda ids: None,
+    on_drawn: Callable[[Tensor], object] = ignore,
 ) -> Tensor:
     """Generates several complete continuations of a prompt; otherwise like `generate`.
 

@@ -28,7 +28,9 @@ class Throughput(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Counts FLOPs per token, before a precision such as Transformer Engine replaces the network's layers."""
         assert isinstance(pl_module, CharGPT)
-        self._flop_per_token = pl_module.gpt.flop_per_token()
+        flop_per_token = getattr(pl_module.gpt, "flop_per_token", None)
+        weights = sum(parameter.numel() for parameter in pl_module.gpt.parameters())
+        self._flop_per_token = flop_per_token() if flop_per_token else 6 * weights  # for a subclass's own network
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measures the device, and starts timing."""

@@ -39,31 +39,33 @@ def read_any_checkpoint(path: Path, text: str | list[str] = "auto") -> tuple[Any
     return checkpoint, False
 
 
-def open_checkpoint(path: Path) -> IO[bytes]:
+def open_checkpoint(path: Path, of_subclass: bool) -> IO[bytes]:
     """Opens a checkpoint of any program as a file in this package's format, without its optimizer's state.
 
     Args:
         path: A checkpoint, or a run's directory, which stands for its best one.
+        of_subclass: Whether a subclass of CharGPT saved it, whose network, optimizer and scheduler may be others.
 
     Raises:
         ConfigError: If it cannot be read, or is of a network that this package does not have.
     """
     path = checkpoint_at(path, "best")
     checkpoint, _ = read_any_checkpoint(path)
-    return as_file(checkpoint, path)
+    return as_file(checkpoint, path, of_subclass)
 
 
-def as_file(checkpoint: Any, path: Path) -> IO[bytes]:
+def as_file(checkpoint: Any, path: Path, of_subclass: bool = False) -> IO[bytes]:
     """Returns the content of a checkpoint as an open file, without its optimizer's state.
 
     Args:
         checkpoint: The content, in this package's format.
         path: Where it came from, for the error message.
+        of_subclass: Whether a subclass of CharGPT saved it, whose network, optimizer and scheduler may be others.
 
     Raises:
         ConfigError: If it is not the content of a checkpoint of this package.
     """
-    hparams = facts_of(checkpoint, path).hparams
+    hparams = facts_of(checkpoint, path, of_subclass).hparams
     names = {"pytorch-lightning_version": L.__version__, "hparams_name": "kwargs", "hyper_parameters": hparams}
     file = BytesIO()
     torch.save({name: checkpoint[name] for name in ("state_dict", "global_step")} | names, file)

@@ -67,21 +67,26 @@ def load_safely(path: Path) -> Any:
     raise ConfigError(f"ckpt_path ({path}) must be an intact checkpoint file that contains no code")
 
 
-def read_checkpoint(path: Path) -> CheckpointFacts:
+def read_checkpoint(path: Path, of_subclass: bool = False) -> CheckpointFacts:
     """Reads the facts of a checkpoint file in this package's format.
+
+    Args:
+        path: The file.
+        of_subclass: Whether a subclass of CharGPT saved it, whose network, optimizer and scheduler may be others.
 
     Raises:
         ConfigError: If the file is missing or damaged, contains code, or is not in this package's format.
     """
-    return facts_of(load_safely(path), path)
+    return facts_of(load_safely(path), path, of_subclass)
 
 
-def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
+def facts_of(checkpoint: Any, path: Path, of_subclass: bool = False) -> CheckpointFacts:
     """Returns the facts of a checkpoint that has been read already.
 
     Args:
         checkpoint: The content of a file.
         path: The file, for the error message.
+        of_subclass: Whether a subclass of CharGPT saved it, whose network, optimizer and scheduler may be others.
 
     Raises:
         ConfigError: If the content is not in this package's format.
@@ -91,10 +96,12 @@ def facts_of(checkpoint: Any, path: Path) -> CheckpointFacts:
             "hyper_parameters": {"alphabet": str()} as hparams,
             "global_step": int() as global_step,
             "state_dict": dict() as weights,
-        } if 0 <= global_step < LIMIT and _are_plausible(hparams, weights):
+        } if 0 <= global_step < LIMIT and (of_subclass or _are_plausible(hparams, weights)):
             hparams = LEGACY_DEFAULTS | hparams
-            _require_weights_of(hparams, weights, path)
-            require_intact_state(checkpoint, path)
+            if not of_subclass:
+                _require_weights_of(hparams, weights, path)
+            _require_finite(weights, path)
+            require_intact_state(checkpoint, path, of_subclass)
             text, sha256 = _text_of(checkpoint)
             run = _name_of_run(checkpoint.get("history", {}).get("run"))
             resumable = _has_optimizer_state(checkpoint)
@@ -122,7 +129,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _require_weights_of(hparams: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
-    """Checks that weights are finite, and those of the network that the hyperparameters describe.
+    """Checks that weights are those of the network that the hyperparameters describe.
 
     Raises:
         ConfigError: If they are not, or if there is no such network.
@@ -135,6 +142,9 @@ def _require_weights_of(hparams: dict[str, Any], weights: dict[str, Tensor], pat
     except (ConfigError, RuntimeError, TypeError) as error:
         problem = str(error).removeprefix("ckpt_path: ")
         raise ConfigError(f"ckpt_path ({path}) must contain the weights of its own network, but: {problem}") from error
+
+
+def _require_finite(weights: dict[str, Tensor], path: Path) -> None:
     for name, weight in weights.items():
         if not weight.float().isfinite().all():
             raise ConfigError(f"ckpt_path ({path}) must contain only finite weights, but {name} has others")
@@ -147,7 +157,7 @@ def _name_of_run(found: Any) -> str:
 def _has_optimizer_state(checkpoint: dict[str, Any]) -> bool:
     """Whether a run can resume from the checkpoint. Before the first update an optimizer has no state to save."""
     match checkpoint:
-        case {"loops": {"fit_loop": dict()}, "optimizer_states": [{"state": dict(state)}], "lr_schedulers": [_]}:
+        case {"loops": {"fit_loop": dict()}, "optimizer_states": [{"state": dict(state)}], "lr_schedulers": list()}:
             return bool(state) or checkpoint["global_step"] == 0
     return False
 

@@ -20,6 +20,7 @@ from chargpt_lightning.utils.errors import ConfigError
 
 SHAPE = ("n_layer", "n_head", "n_embd", "block_size")
 TRAINING = ("learning_rate", "min_lr", "warmup_iters", "lr_decay_iters", "decay_lr", "weight_decay", "beta1", "beta2")
+TEXT = ("text", "sha256")  # not nanoGPT's: added by `export`
 GRAD_CLIP = 1.0  # train.py's default
 
 
@@ -41,8 +42,9 @@ def from_nanogpt(checkpoint: dict[str, Any], path: Path, text: str | list[str]) 
     """
     weights, shape, step = _contents(checkpoint, path)
     config = checkpoint["config"] if isinstance(checkpoint.get("config"), dict) else {}
-    dataset = config.get("dataset")
-    folder = _data_folder(path, dataset if isinstance(dataset, str) else "", text)
+    named = config.get("dataset")
+    dataset = named if isinstance(named, str) else ""
+    folder = _alphabet_folder(path, dataset, text)
     alphabet = read_alphabet(folder / "meta.pkl")
     if len(alphabet) != (vocab_size := len(weights["transformer.wte.weight"])):
         raise ConfigError(
@@ -50,8 +52,7 @@ def from_nanogpt(checkpoint: dict[str, Any], path: Path, text: str | list[str]) 
             f"but its vocab_size is {vocab_size} and the alphabet has {len(alphabet)} characters"
         )
     packed = pack(weights, {"alphabet": alphabet} | shape | _training(config), step)
-    if (folder / "val.bin").is_file():
-        packed["CharDataModule"] = {"text": str(folder.absolute()), "sha256": None}
+    packed["CharDataModule"] = {"text": _text(path, dataset), "sha256": None} | _recorded_text(config)
     training = {"grad_clip": GRAD_CLIP} | settings_in(config)
     return packed | {"training": training} | _run_state(checkpoint, weights, step)
 
@@ -75,19 +76,47 @@ def _contents(checkpoint: dict[str, Any], path: Path) -> tuple[dict[str, Tensor]
     raise ConfigError(f"ckpt_path ({path}) must contain model, model_args and iter_num, as nanoGPT writes them")
 
 
-def _data_folder(path: Path, dataset: str, text: str | list[str]) -> Path:
-    """Finds the folder with the checkpoint's meta.pkl: the user's, the checkpoint's own, or nanoGPT's data folder."""
-    own = path.absolute().parent
+def _alphabet_folder(path: Path, dataset: str, text: str | list[str]) -> Path:
+    """Finds the folder with the checkpoint's meta.pkl: the user's, or where nanoGPT or `export` write it."""
     given = [text] if isinstance(text, str) else text
-    folders = [*map(Path, given), own, own.parent / "data" / dataset, Path("data", dataset)]
-    for folder in folders:
-        with suppress(OSError):  # a damaged name may be too long
-            if (folder / "meta.pkl").is_file():
-                return folder
+    if found := _first_with("meta.pkl", [*map(Path, given), *_folders(path, dataset)]):
+        return found
     raise ConfigError(
         f"ckpt_path ({path}) must come with its alphabet, in a meta.pkl beside it or in data/{dataset}; "
         "otherwise name nanoGPT's data folder with --data.text"
     )
+
+
+def _text(path: Path, dataset: str) -> str:
+    """Returns the dataset that a checkpoint names, as `data.text`: its folder, even if that does not exist."""
+    if found := _first_with("val.bin", _folders(path, dataset)):
+        return str(found.absolute())
+    if dataset in ("", "shakespeare_char"):
+        return "tinyshakespeare" if dataset else "auto"
+    return str(Path("data", dataset).absolute())
+
+
+def _folders(path: Path, dataset: str) -> list[Path]:
+    """Returns where the files of a checkpoint's dataset may be, the likeliest first."""
+    own = path.absolute().parent
+    if not dataset:
+        return [own]
+    if Path(dataset).is_absolute():  # where `export` wrote the checkpoint, which may have been moved since
+        return [own, Path(dataset)]
+    return [own.parent / "data" / dataset, Path("data", dataset), own]
+
+
+def _first_with(name: str, folders: list[Path]) -> Path | None:
+    for folder in folders:
+        with suppress(OSError):  # a damaged name may be too long
+            if (folder / name).is_file():
+                return folder
+    return None
+
+
+def _recorded_text(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the text of a checkpoint that this package exported: its `dataset` is the place of its alphabet."""
+    return {name: config[name] for name in TEXT if name in config}
 
 
 def _training(config: dict[str, Any]) -> dict[str, Any]:
@@ -147,6 +176,7 @@ def write_nanogpt(checkpoint: dict[str, Any], directory: Path, home: Path) -> No
         home: Where the files will finally be; ckpt.pt names this directory for `sample.py` to find the alphabet.
     """
     hparams = checkpoint["hyper_parameters"]
+    data = checkpoint.get("CharDataModule", {})
     weights = network_weights(checkpoint)
     shape = {name: hparams[name] for name in (*SHAPE, "bias", "dropout")}
     content = {
@@ -155,7 +185,7 @@ def write_nanogpt(checkpoint: dict[str, Any], directory: Path, home: Path) -> No
         "model_args": shape | {"vocab_size": len(hparams["alphabet"])},
         "iter_num": checkpoint["global_step"],
         "best_val_loss": min(val_losses_of(checkpoint).values(), default=1e9),  # nanoGPT's initial value
-        "config": {"dataset": str(home.absolute())} | _settings(checkpoint),
+        "config": {"dataset": str(home.absolute())} | _recorded_text(data) | _settings(checkpoint),
     }
     with open_atomically(directory / "ckpt.pt") as file:
         torch.save(content, file)

@@ -10,18 +10,20 @@ from typing import Any
 from torch import nn
 
 
-def number_by_position(checkpoint: dict[str, Any], network: nn.Module, groups: list[dict[str, Any]]) -> bool:
-    """Numbers the weights in a checkpoint's optimizer states by their position in the network.
+def number_by_position(checkpoint: dict[str, Any], module: nn.Module, groups: list[dict[str, Any]]) -> bool:
+    """Numbers the weights in a checkpoint's optimizer states by their position in a module.
 
     Args:
         checkpoint: Content of a checkpoint; changed in place.
-        network: The network.
+        module: The network, or a module that contains it.
         groups: The optimizer's parameter groups; a state of other groups is left as it is.
 
     Returns:
         Whether a state has changed.
     """
-    positions = {parameter: number for number, parameter in enumerate(network.parameters())}
+    positions = {parameter: number for number, parameter in enumerate(module.parameters())}
+    if not all(parameter in positions for group in groups for parameter in group["params"]):  # sharded ones
+        return False
     numbers = [[positions[parameter] for parameter in group["params"]] for group in groups]
     states = checkpoint.get("optimizer_states", [])
     others = [index for index, state in enumerate(states) if _are_others(_numbers(state), numbers)]

@@ -11,9 +11,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from chargpt_lightning.optim.muon import Muon
 from chargpt_lightning.utils.errors import ConfigError
 
 LIMIT = 2**63  # larger numbers can only come from a damaged file
@@ -21,17 +22,20 @@ MAX_COLUMNS = 1000  # of metrics.csv
 DAMAGED = "ckpt_path ({0}) must contain the state of a run as `fit` saves it, but {1}; use another checkpoint"
 
 
-def require_intact_state(checkpoint: dict[str, Any], path: Path) -> None:
+def require_intact_state(checkpoint: dict[str, Any], path: Path, of_subclass: bool = False) -> None:
     """Checks the form of those parts of a checkpoint that Lightning and the callbacks restore.
 
     Args:
         checkpoint: The content, in this package's format.
         path: The file, for the error message.
+        of_subclass: Whether a subclass of CharGPT saved it, whose scheduler may be another.
 
     Raises:
         ConfigError: If a part is damaged.
     """
     for name, is_intact in PARTS.items():
+        if name == "lr_schedulers" and of_subclass:
+            continue
         if name in checkpoint and not is_intact(checkpoint[name]):
             raise ConfigError(DAMAGED.format(path, f"its {name} is damaged"))
 
@@ -199,7 +203,7 @@ class _Restoration(Callback):
 
 def _misfit(optimizer: Optimizer) -> str | None:
     """Names the first part of an optimizer's state that does not fit its weight: a fused kernel would not check."""
-    for group in optimizer.param_groups:
+    for group in optimizer.param_groups if isinstance(optimizer, AdamW | Muon) else ():
         moments = ("momentum_buffer",) if "momentum" in group else ("exp_avg", "exp_avg_sq")
         for weight in group["params"]:
             state = optimizer.state.get(weight, {})

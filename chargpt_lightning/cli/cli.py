@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from chargpt_lightning.callbacks.samples import SampleWriter, accepts_text
 from chargpt_lightning.cli.import_policy import allow_only_known_imports, texts_in
+from chargpt_lightning.cli.nanogpt_file import replace_files
 from chargpt_lightning.cli.nanogpt_flags import flags_of_counts, shared_equally, take_counts, training_flags, translate
 from chargpt_lightning.cli.parser import Parser, configs_first, help_texts, join_texts, subcommands_asked_for
 from chargpt_lightning.cli.run_config import SaveConfig, require_contained
@@ -96,7 +97,7 @@ class CharCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses the command line, then again with a checkpoint's settings as defaults."""
-        counts, args = take_counts(join_texts(args))
+        counts, args = take_counts(replace_files(join_texts(args)))
         args = configs_first(translate(args))
         running = [arg for arg in args if not arg.startswith("--print_config")]
         first = parser.parse_args(running)

@@ -18,7 +18,7 @@ from chargpt_lightning.utils.run_dir import find_checkpoint
 log = logging.getLogger(__name__)
 
 
-def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best") -> None:
+def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best", out_dir: Path = Path("runs")) -> None:
     """Converts a checkpoint to the format of another program.
 
     Args:
@@ -26,7 +26,8 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best")
             AutoTokenizer.
         out: The directory to write, which must be new or empty.
         ckpt_path: A checkpoint of this package, nanoGPT or Hugging Face; a run's directory, which stands for its best
-            one; `best` and `last` are those of the newest run in runs/.
+            one; `best` and `last` are those of the newest run in `out_dir`.
+        out_dir: A directory of runs, or nanoGPT's directory with a ckpt.pt.
 
     Raises:
         ConfigError: If the checkpoint cannot be read, if the other program does not support its network, or if `out`
@@ -36,7 +37,7 @@ def export(format: Literal["nanogpt", "hf"], out: Path, ckpt_path: str = "best")
         raise ConfigError(f"out ({out}) must be a new or empty directory")
     if format == "hf":
         require_package("format", format, "transformers")
-    path = find_checkpoint(ckpt_path, Path("runs"))
+    path = find_checkpoint(ckpt_path, out_dir)
     log.info("checkpoint: %s", path)
     checkpoint, _ = read_any_checkpoint(path)
     network = CharGPT.load_from_checkpoint(as_file(checkpoint, path))
@@ -55,7 +56,7 @@ def export_parser(prog: str) -> ArgumentParser:
     """Returns the parser of `export`, whose flags are the arguments of the function."""
     parser = ArgumentParser(
         prog=prog,
-        usage="%(prog)s --format nanogpt|hf --out DIR [--ckpt_path CKPT]",
+        usage="%(prog)s --format nanogpt|hf --out DIR [--ckpt_path CKPT] [--out_dir DIR]",
         description=SUBCOMMANDS["export"],
         allow_abbrev=False,
         exit_on_error=False,

@@ -43,6 +43,7 @@ RENAMED = {
     "max_new_tokens": "sample.max_new_tokens",
     "temperature": "sample.temperature",
 }
+TOKENS = ("openwebtext", "shakespeare")  # nanoGPT's datasets of BPE tokens
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 
 
@@ -59,7 +60,7 @@ def translate(args: list[str]) -> list[str]:
     Raises:
         ConfigError: If a flag has no value, or a value that this package does not support.
     """
-    given, others = _take_flags(args, RENAMED | OTHERS)
+    given, others = take_flags(args, RENAMED | OTHERS)
     if not given:
         return args
     settings = {RENAMED[name]: value for name, value in given.items() if name in RENAMED}
@@ -77,7 +78,7 @@ def take_counts(args: list[str]) -> tuple[dict[str, int], list[str]]:
     Raises:
         ConfigError: If a count is missing or is not a whole number.
     """
-    given, others = _take_flags(args, COUNTS)
+    given, others = take_flags(args, COUNTS)
     return {name: _whole_number(name, value) for name, value in given.items()}, others
 
 
@@ -144,8 +145,12 @@ def training_flags(settings: dict[str, Any], trainer: Any, devices: Callable[[],
     return [*renamed, *flags_of_counts(counts, trainer, devices)]
 
 
-def _take_flags(args: list[str], names: Container[str]) -> tuple[Flags, list[str]]:
-    """Returns the values of nanoGPT's flags with these names, and the other arguments."""
+def take_flags(args: list[str], names: Container[str]) -> tuple[Flags, list[str]]:
+    """Returns the values of the flags with these names, and the other arguments.
+
+    Raises:
+        ConfigError: If a flag has no value.
+    """
     given, others = {}, []
     remaining = iter(args)
     for arg in remaining:
@@ -187,7 +192,7 @@ def _init_from(given: Flags, subcommand: str) -> Flags:
 
 
 def _eval_only(given: Flags, subcommand: str) -> Flags:
-    if given["eval_only"] == "False":
+    if given["eval_only"] == "False" or (given["eval_only"], subcommand) == ("True", "validate"):
         return {}
     raise ConfigError(f"eval_only ({given['eval_only']}) must be False; use `validate` instead of `{subcommand}`")
 
@@ -201,6 +206,11 @@ def _dataset(given: Flags, subcommand: str) -> Flags:
     prepared = Path("data", name)  # where nanoGPT reads it
     if (prepared / "meta.pkl").is_file():
         return {"data.text": str(prepared)}
+    if name in TOKENS or (prepared / "train.bin").is_file():
+        raise ConfigError(
+            f"dataset ({name}) must be of characters, with a meta.pkl in {prepared}, because this package has no BPE "
+            "tokens; name a text file instead, or use shakespeare_char"
+        )
     return {"data.text": "tinyshakespeare" if name == "shakespeare_char" else name}
 
 

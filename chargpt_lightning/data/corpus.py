@@ -149,11 +149,15 @@ def _load_one(source: str) -> Corpus:
         return _single(source, _file(fetch_tinyshakespeare(cache_directory())))
     if source == "plays":
         text = render_plays()
-        return _single(source, Part(source, lambda: [text.encode()], partial(_from_memory, text)))
+        return _single(source, Part(source, partial(_encoded, text), partial(_from_memory, text)))
     if source == "auto":
         return _load_auto()
     path = Path(source)
     return _folder(path) if path.is_dir() else _single(absolute(source), _file(path))
+
+
+def _encoded(text: str) -> list[bytes]:
+    return [text.encode()]
 
 
 def _from_memory(text: str, on_read: OnRead) -> Iterator[str]:
@@ -187,7 +191,11 @@ def _file(path: Path) -> Part:
         raise ConfigError(f"data.text ({path}) must be a regular file, because it is read more than once")
     label = f"data.text ({path})"
     raw_chunks = partial(read_chunks, path, label)
-    return Part(str(path), raw_chunks, lambda on_read: decode_utf8(with_callback(raw_chunks(), on_read), label))
+    return Part(str(path), raw_chunks, partial(_decoded, raw_chunks, label))
+
+
+def _decoded(raw_chunks: Callable[[], Iterator[bytes]], label: str, on_read: OnRead) -> Iterator[str]:
+    return decode_utf8(with_callback(raw_chunks(), on_read), label)
 
 
 def _files(source: str) -> list[Path]:

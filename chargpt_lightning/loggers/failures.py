@@ -1,4 +1,4 @@
-"""Turns failures of loggers into a warning: metrics.csv has all metrics, so a run need not end because of another."""
+"""Starts loggers, and turns their later failures into a warning, because metrics.csv has all metrics."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -8,6 +8,8 @@ from typing import Any
 from weakref import WeakSet
 
 from lightning.pytorch.loggers import Logger, WandbLogger
+
+from chargpt_lightning.utils.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +29,20 @@ def failures_warned(logger: Logger) -> Iterator[None]:
         _failed.add(logger)
 
 
-def started(loggers: list[Logger]) -> list[Logger]:
-    """Starts loggers, W&B first as Lightning does; returns those that can be started, in their order."""
+def start(loggers: list[Logger]) -> None:
+    """Starts loggers, W&B first as Lightning does.
+
+    Raises:
+        ConfigError: If one cannot be started: before training, its user can still correct that.
+    """
     for logger in sorted(loggers, key=lambda logger: not isinstance(logger, WandbLogger)):
-        with failures_warned(logger):
+        try:
             getattr(logger, "experiment", None)
-    return [logger for logger in loggers if logger not in _failed]
+        except ConfigError:
+            raise
+        except Exception as error:
+            name, message = type(logger).__name__, " ".join(str(error).split())
+            raise ConfigError(f"trainer.logger ({name}) must be able to log, but: {message}") from error
 
 
 def tolerated(logger: Logger) -> Logger:

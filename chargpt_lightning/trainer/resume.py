@@ -84,7 +84,7 @@ class Origin:
     def _renumbered(self, model: CharGPT) -> dict[str, Any] | None:
         """Returns a checkpoint of an older version whose optimizer state FSDP2 could not load; None if it can."""
         content = self.content()
-        return content if number_by_position(content, model.gpt, model.optimizer_config.groups(model.gpt)) else None
+        return content if number_by_position(content, model, model.parameter_groups()) else None
 
     def announcement(self) -> str:
         """Returns a line that says where a run resumes."""
@@ -215,7 +215,7 @@ def _requeued_checkpoint(root: Path) -> Path | None:
 def load_weights(model: CharGPT, origin: Origin) -> None:
     """Loads the weights of a checkpoint that contains no optimizer state into the network of a new run."""
     log.info("starting at step 0 with the weights of %s, which contains no optimizer state", origin.path)
-    _warn_of_one_dropout(origin, model.gpt.config.dropout)
+    _warn_of_one_dropout(origin, model.hparams["dropout"])
     checkpoint = origin.content()
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])

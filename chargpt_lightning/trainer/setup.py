@@ -22,7 +22,7 @@ from chargpt_lightning.callbacks.samples import LogSamples, accepts_text
 from chargpt_lightning.callbacks.throughput import Throughput
 from chargpt_lightning.checkpoints.io import AtomicCheckpointIO
 from chargpt_lightning.loggers.csv_logger import History
-from chargpt_lightning.loggers.failures import started, tolerated
+from chargpt_lightning.loggers.failures import start, tolerated
 from chargpt_lightning.loggers.tensorboard import TensorBoard
 from chargpt_lightning.loggers.wandb import Wandb
 from chargpt_lightning.sampling import SampleConfig
@@ -128,7 +128,7 @@ def locked_run(trainer: L.Trainer, step: int) -> Iterator[None]:
             history.claim()
             log.info("run: %s", history.save_dir)
             _follow_run(trainer.loggers, Path(history.save_dir), step)
-            trainer.loggers = started(trainer.loggers)
+            start(trainer.loggers)
         yield
     except FloatingPointError as error:
         if not trainer.is_global_zero:

@@ -28,7 +28,7 @@ from chargpt_lightning.checkpoints.optimizer_state import renumbered
 pytestmark = [several_devices, pytest.mark.usefixtures("for_two_devices")]
 
 MODULE = [sys.executable, "-m", "chargpt_lightning"]
-TORCHRUN = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "chargpt_lightning"]
+TORCHRUN = ["torchrun", "--standalone", "--nproc-per-node", "2", "--log-dir", "logs", "-m", "chargpt_lightning"]
 HANGUP = 1  # signal.SIGHUP, which Windows does not have
 ONE = ["--trainer.devices", "1", "--trainer.strategy", "auto", "--data.batch_size", "4"]
 FIFTY = [*TINY, "--trainer.max_steps", "50", "--trainer.val_check_interval", "10"]

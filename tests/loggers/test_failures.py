@@ -14,7 +14,7 @@ from chargpt_lightning.loggers.failures import failures_warned
 WARNING = "trainer.logger (Failing) failed, the run continues without it: no space left\n"
 
 
-@pytest.mark.parametrize("method", ["experiment", "log_hyperparams", "log_metrics", "save", "finalize"])
+@pytest.mark.parametrize("method", ["log_hyperparams", "log_metrics", "save", "finalize"])
 def test_a_run_continues_without_a_logger_that_fails(run, method):
     failing = ["--trainer.logger", "support.failing.Failing", "--trainer.logger.method", method]
     trained = run(*TINY, *failing)
@@ -24,10 +24,17 @@ def test_a_run_continues_without_a_logger_that_fails(run, method):
     assert states(Path("runs/version_0"))["last"]["global_step"] == 5
 
 
+def test_a_logger_that_cannot_be_started_is_refused_before_training(run):
+    failing = run(*TINY, "--trainer.logger", "support.failing.Failing", "--trainer.logger.method", "experiment")
+    assert failing.code == 1
+    assert failing.err.endswith("error: trainer.logger (Failing) must be able to log, but: no space left\n")
+    assert not list(Path("runs").iterdir())
+
+
 @several_devices
 @pytest.mark.slow
 @pytest.mark.usefixtures("for_two_devices")
-@pytest.mark.parametrize("method", ["experiment", "log_metrics", "finalize"])
+@pytest.mark.parametrize("method", ["log_metrics", "finalize"])
 def test_two_devices_continue_without_a_logger_that_fails(method):
     failing = ["--trainer.logger", "support.failing.Failing", "--trainer.logger.method", method]
     trained = two_devices(*TINY, *DDP, *failing)

@@ -655,3 +655,28 @@ def test_pooch_refuses_a_wrong_checksum_and_leaves_no_file():
     with pytest.raises(ValueError, match="hash"):
         pooch.retrieve("https://example.org/a.txt", "0" * 64, "a.txt", "cache", downloader=download)
     assert not Path("cache/a.txt").exists()
+
+
+def test_a_module_without_a_trainer_has_none():
+    assert Probe()._trainer is None
+
+
+def test_metrics_for_callbacks_and_bars_can_be_added():
+    trainer = fit(max_steps=1)
+    for seen in ("callback_metrics", "progress_bar_metrics"):
+        getattr(trainer, seen).update(added=1.0)
+        assert getattr(trainer, seen)["added"] == 1.0
+
+
+def test_the_loss_before_backward_is_divided():
+    losses = []
+
+    class Losses(Callback):
+        def on_before_backward(self, trainer, pl_module, loss):
+            losses.append(loss.item())
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            losses.append(pl_module.training_step(batch, 0).item())
+
+    fit(Losses(), max_steps=1, accumulate_grad_batches=2)
+    assert losses[1::2] == pytest.approx([whole / 2 for whole in losses[::2]])
