@@ -11,6 +11,7 @@ from support.command_line import refused
 from chargpt_lightning.cli.cli import CharCLI
 from chargpt_lightning.cli.parser import configs_first, join_texts
 from chargpt_lightning.cli.recipes import recipes
+from chargpt_lightning.utils.paths import expand_user
 
 STRINGS = [
     *("null", "123", "true", "1e3", "~", "a: b", "{a: b}", "[x].txt", "notes.txt", "FILE", "[1, 2]", "[a, null]"),
@@ -56,7 +57,7 @@ def test_a_string_that_looks_like_yaml_stays_a_string(run, value):
     )
     for flags in (["--data.text", value], [f"--data.text={value}"], ["--config", "my.yaml"]):
         printed = run("fit", *flags, "--print_config").out
-        assert yaml.safe_load(printed)["data"]["text"] == value
+        assert yaml.safe_load(printed)["data"]["text"] == expand_user(value)
 
 
 @pytest.mark.parametrize("value", STRINGS)
@@ -64,7 +65,7 @@ def test_strings_that_look_like_yaml_stay_strings_in_a_list(run, value):
     Path("my.yaml").write_text(yaml.safe_dump({"data": {"text": [value, "b"]}}, default_style='"'), encoding="utf-8")
     for flags in (["--data.text", value, "b"], ["--config", "my.yaml"]):
         printed = run("fit", *flags, "--print_config").out
-        assert yaml.safe_load(printed)["data"]["text"] == [value, "b"]
+        assert yaml.safe_load(printed)["data"]["text"] == [expand_user(value), "b"]
 
 
 def test_a_list_of_numbers_is_refused_in_one_line(run):

@@ -591,7 +591,7 @@ def test_jsonargparse_imports_what_its_verdicts_allow(monkeypatch):
             functions.parse_args([f"--function={name}"])
 
 
-def test_silenced_warnings_are_still_raised_by_a_package(monkeypatch, capfd):
+def test_silenced_warnings_are_still_raised_by_a_package(monkeypatch):
     silenced = []
     monkeypatch.setattr(warnings, "filterwarnings", lambda *args, message="", **kwargs: silenced.append(message))
     set_up_logging()
