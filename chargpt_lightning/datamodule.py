@@ -65,7 +65,7 @@ class CharDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        text: str | Path | list[str] | list[Path] = "auto",
+        text: str | list[str] | Path | list[Path] = "auto",
         batch_size: int = 12,
         block_size: int = 64,
         eval_iters: int = 20,

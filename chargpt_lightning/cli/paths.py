@@ -7,16 +7,8 @@ from jsonargparse import Namespace
 
 from chargpt_lightning.utils.paths import expand_user
 
-PATHS = (
-    "ckpt_path",
-    "default_root_dir",
-    "dirpath",
-    "out",
-    "out_dir",
-    "runs",
-    "save_dir",
-    "text",
-)  # not `prompt`, which may be a text
+# `prompt` may be a text, so it is expanded where it is read.
+PATHS = ("ckpt_path", "default_root_dir", "dirpath", "out", "out_dir", "runs", "save_dir", "text")
 
 
 def expand_paths(settings: Namespace) -> Namespace:

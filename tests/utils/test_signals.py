@@ -103,6 +103,7 @@ class Interrupt:
             signal.raise_signal({signum})
 
 sys.meta_path.insert(0, Interrupt())
+sys.argv = ["chargpt", "fit"]
 {start}
 """
 
