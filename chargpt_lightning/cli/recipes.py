@@ -1,6 +1,5 @@
 """Finds the recipes that are shipped with the package, by name."""
 
-import json
 import locale
 import os
 from collections.abc import Collection
@@ -45,11 +44,15 @@ def find_config(given: str) -> str:
 
 
 def section_of(config: str, subcommand: str, subcommands: Collection[str]) -> str:
-    """Returns the value of `--config`; of a file with a section per subcommand, the section of this one, as JSON."""
+    """Returns the value of `--config`; of a file with a section per subcommand, the text of the section of this one."""
     if config == "-" or ":" in config or not Path(config).is_file():
         return config
-    settings = yaml.safe_load(Path(config).read_text(encoding=ENCODING))
-    return json.dumps(settings.get(subcommand) or {}) if settings.keys() & set(subcommands) else config
+    settings = yaml.compose(Path(config).read_text(encoding=ENCODING), Loader=yaml.SafeLoader)
+    assert settings is not None, "require_settings found names"
+    sections = {name.value: section for name, section in settings.value}
+    if sections.keys().isdisjoint(subcommands):
+        return config
+    return yaml.serialize(sections[subcommand], Dumper=yaml.SafeDumper) if subcommand in sections else "{}"
 
 
 def require_settings(path: Path) -> None:
