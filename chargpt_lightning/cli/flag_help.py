@@ -14,8 +14,8 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 TITLES = {  # of the groups, in order
     "": "options",
     "ckpt_path": "checkpoint",
-    "data": "the text and its batches",
     "model": "the network and how it is trained",
+    "data": "the text and its batches",
     "sample": "samples",
     "trainer": "Lightning's Trainer, as far as most runs need it; `--help_trainer` lists everything",
 }
@@ -28,6 +28,7 @@ TEXTS = {
         "this package's, nanoGPT's or Hugging Face's. `fit` resumes there, `validate` and `predict` use `best` if "
         "nothing is given."
     ),
+    "sample.prompt": "Text that every sample continues; `FILE:name` reads it from a file. The default is a newline.",
     "trainer.max_steps": "Number of updates.",
     "trainer.max_time": "Time after which the run is saved and stops, as DD:HH:MM:SS.",
     "trainer.val_check_interval": "Batches from one evaluation, and checkpoint, to the next.",

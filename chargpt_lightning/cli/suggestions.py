@@ -17,6 +17,7 @@ NO_FLAG = r"unrecognized arguments: (\S+)"
 NO_SETTING = r"Subcommand '(\w+)' does not accept option '(\S+)'"  # in a config file
 NO_CONFIG = r"Parser key \"(model|data)\": Unable to load config '(.+?)'"
 OF_ONES_OWN = r"(optimizer|lr_scheduler)\b.*|(model|data)\.class_path"
+USUAL = {"lr": "model.learning_rate", "steps": "trainer.max_steps"}  # names in other programs
 EXTENDING = "a network, data module, optimizer or scheduler of your own needs a few lines: docs/extending.md"
 
 
@@ -54,33 +55,37 @@ def explanation(message: str, flags: Mapping[str, list[str]]) -> str:
     subcommand = next(iter(flags))
     if match := re.search(NO_CONFIG, message):
         group, given = match.groups()
-        return f"--{group} ({given}) must be a YAML file with settings of {group}; {EXTENDING}"
+        text = f" (a text is --data.text {given})" if group == "data" else ""
+        return f"--{group} ({given}) must be a YAML file with settings of {group}{text}; {EXTENDING}"
     if match := re.search(NO_SETTING, message):
         subcommand, name = match.groups()
-        return _no_setting("", name.removeprefix(f"{subcommand}."), subcommand, flags.get(subcommand, []))
+        return _no_setting(name.removeprefix(f"{subcommand}."), subcommand, flags.get(subcommand, []))
     if match := re.search(NO_FLAG, message):
         if not match[1].startswith("-"):
             return _stray(match[1], subcommand)
-        return _no_setting("--", match[1].lstrip("-").partition("=")[0], subcommand, flags[subcommand] + NANOGPT)
+        return _no_setting(match[1].partition("=")[0], subcommand, flags[subcommand] + NANOGPT)
     return message
 
 
-def _no_setting(dashes: str, name: str, subcommand: str, flags: list[str]) -> str:
+def _no_setting(given: str, subcommand: str, flags: list[str]) -> str:
+    name, dashes = given.lstrip("-"), "--" if given.startswith("-") else ""
     if re.fullmatch(OF_ONES_OWN, name):
-        return f"{dashes}{name} is no setting of {subcommand}: --model.optimizer is adamw or muon; {EXTENDING}"
-    guess = closest(name, flags)
+        return f"{given} is no setting of {subcommand}, whose --model.optimizer is adamw or muon; {EXTENDING}"
+    guess = None if name.endswith(".help") else closest(name, flags)
     advice = f"did you mean {dashes}{guess}?" if guess else _help(subcommand)
-    return f"{dashes}{name} is no setting of {subcommand}; {advice}"
+    return f"{given} is no setting of {subcommand}; {advice}"
 
 
 def closest(name: str, flags: list[str]) -> str | None:
     """Returns the flag that is spelled nearly like a name: completely, or after its last dot; None if there is none."""
     ends = {flag.rpartition(".")[2]: flag for flag in reversed(flags)}
     end = name.rpartition(".")[2]
+    if end in USUAL:
+        return USUAL[end]
     if end in ends:
         return ends[end]
-    whole = get_close_matches(name, flags, n=1, cutoff=0.7)
-    similar = whole or [ends[match] for match in get_close_matches(end, ends, n=1, cutoff=0.7)]
+    whole = get_close_matches(name, flags, n=1)
+    similar = whole or [ends[match] for match in get_close_matches(end, ends, n=1)]
     return similar[0] if similar else None
 
 

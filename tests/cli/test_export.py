@@ -85,7 +85,7 @@ HF = ["--format", "hf", "--out", "x"]
         ([], 2, "the following arguments are required: format, out"),
         (HF[:2], 2, "the following arguments are required: out"),
         ([*HF, "--format", "onnx"], 2, "Expected a typing.Literal['nanogpt', 'hf']. Got value: onnx"),
-        ([*HF, "--ckpt", "x"], 2, "unrecognized arguments: --ckpt x"),
+        ([*HF, "--ckpt", "x"], 2, "--ckpt is no setting of export; did you mean --ckpt_path?"),
         (
             [*HF, "--ckpt_path", "no.ckpt"],
             1,

@@ -22,7 +22,7 @@ def help_of(run, monkeypatch):
 @pytest.mark.parametrize("subcommand", ["fit", "validate", "predict"])
 def test_this_packages_settings_come_first(help_of, subcommand):
     text = help_of(subcommand, "--help")
-    places = [text.index(flag) for flag in ("--help_trainer", "--data.text", "--model.n_layer", "--sample.prompt")]
+    places = [text.index(flag) for flag in ("--help_trainer", "--model.n_layer", "--data.text", "--sample.prompt")]
     assert [*places, text.index("--trainer.accelerator")] == sorted([*places, text.index("--trainer.accelerator")])
     for wrong in ("hpc", "registry", "Set to True", "known subclasses", "-->", "--trainer.barebones", "epochs"):
         assert wrong not in text

@@ -22,7 +22,9 @@ FLAGS = ["trainer.accelerator", "trainer.max_steps", "data.text", "data.batch_si
         ("prompt", "sample.prompt"),
         ("model.prompt", "sample.prompt"),
         ("data.batchsize", "data.batch_size"),
-        ("checkpoint", None),
+        ("ckpt", "ckpt_path"),
+        ("model.lr", "model.learning_rate"),
+        ("steps", "trainer.max_steps"),
         ("zzz", None),
     ],
 )
@@ -35,6 +37,15 @@ def test_the_flag_with_the_same_end_or_nearly_the_same_name_is_meant(name, meant
     [
         ("unrecognized arguments: --data.txt=x y", "--data.txt is no setting of fit; did you mean --data.text?"),
         ("unrecognized arguments: --max_iter 5", "--max_iter is no setting of fit; did you mean --max_iters?"),
+        ("unrecognized arguments: -data.text x", "-data.text is no setting of fit; did you mean --data.text?"),
+        (
+            "unrecognized arguments: --model.help",
+            "--model.help is no setting of fit; `{0} fit --help` lists all settings",
+        ),
+        (
+            "Parser key \"data\": Unable to load config 'a.txt' - more",
+            f"--data (a.txt) must be a YAML file with settings of data (a text is --data.text a.txt); {EXTENDING}",
+        ),
         ("unrecognized arguments: --zzz", "--zzz is no setting of fit; `{0} fit --help` lists all settings"),
         ("unrecognized arguments: a.yaml", "a config file (a.yaml) must follow --config: {0} fit --config a.yaml"),
         ("unrecognized arguments: a.txt", "'a.txt' must follow a flag; `{0} fit --help` lists all settings"),
@@ -44,7 +55,7 @@ def test_the_flag_with_the_same_end_or_nearly_the_same_name_is_meant(name, meant
         ),
         (
             "unrecognized arguments: --optimizer.lr 1",
-            f"--optimizer.lr is no setting of fit: --model.optimizer is adamw or muon; {EXTENDING}",
+            f"--optimizer.lr is no setting of fit, whose --model.optimizer is adamw or muon; {EXTENDING}",
         ),
         (
             "Parser key \"model\": Unable to load config 'mine.GPT' - more",
