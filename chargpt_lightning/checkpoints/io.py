@@ -104,7 +104,7 @@ def facts_of(checkpoint: Any, path: Path, of_subclass: bool = False) -> Checkpoi
             require_intact_state(checkpoint, path, of_subclass)
             text, sha256 = _text_of(checkpoint)
             run = _name_of_run(checkpoint.get("history", {}).get("run"))
-            resumable = _has_optimizer_state(checkpoint)
+            resumable = _has_optimizer_state(checkpoint, of_subclass)
             training = settings_in(checkpoint.get("training"))
             dropouts = _ratios(checkpoint.get("dropouts"))
             return CheckpointFacts(hparams, text, sha256, global_step, run, resumable, training, dropouts)
@@ -154,11 +154,15 @@ def _name_of_run(found: Any) -> str:
     return found if isinstance(found, str) and Path(found).name == found else ""
 
 
-def _has_optimizer_state(checkpoint: dict[str, Any]) -> bool:
+def _has_optimizer_state(checkpoint: dict[str, Any], of_subclass: bool) -> bool:
     """Whether a run can resume from the checkpoint. Before the first update an optimizer has no state to save."""
     match checkpoint:
-        case {"loops": {"fit_loop": dict()}, "optimizer_states": [{"state": dict(state)}], "lr_schedulers": list()}:
-            return bool(state) or checkpoint["global_step"] == 0
+        case {
+            "loops": {"fit_loop": dict()},
+            "optimizer_states": [{"state": dict(state)}],
+            "lr_schedulers": list(schedulers),
+        }:
+            return (bool(state) or checkpoint["global_step"] == 0) and (of_subclass or len(schedulers) == 1)
     return False
 
 
