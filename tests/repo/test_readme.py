@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("wandb")
 
-import wandb
 import yaml
 from support import ROOT
 from support.processes import two_devices
@@ -80,6 +79,7 @@ def test_the_hooks_need_no_network():
     assert {hook["language"] for hook in config["repos"][0]["hooks"]} == {"system"}
 
 
+@pytest.mark.usefixtures("wandb_offline")
 @pytest.mark.parametrize("name", ["README.md", *DOCS])
 def test_the_commands_work(run, name):
     own_text = "ROMEO:\n" + Path("verse.txt").read_text(encoding="utf-8")
@@ -99,7 +99,6 @@ def test_the_commands_work(run, name):
         else:
             result = run(*args)
         assert result.code == 0, (command, result.err)
-    wandb.finish()  # outside the tests the end of the process does this
 
 
 def test_the_readmes_python_works(run, capfd):
