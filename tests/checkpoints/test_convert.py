@@ -63,7 +63,9 @@ def test_a_kill_in_training_leaves_no_temporary_file(of_nanogpt, temporary):
 @pytest.mark.usefixtures("for_two_devices")
 @pytest.mark.parametrize(("start", "two"), [(launched, DDP), (two_devices, FSDP2)], ids=["DDP, python -m", "FSDP2"])
 def test_a_kill_of_one_of_two_devices_leaves_no_temporary_file(of_nanogpt, temporary, start, two):
-    killed = start(*RESUMED, "--ckpt_path", of_nanogpt, *two, *STOP, "--gradient_accumulation_steps=2")
+    other_text = ["--data.sha256", "null"]  # the text for two devices is longer
+    shared = ["--ckpt_path", of_nanogpt, "--gradient_accumulation_steps=2", *other_text]
+    killed = start(*RESUMED, *shared, *two, *STOP)
     assert killed.code == -signal.SIGKILL, killed.err
     assert [path for path in temporary.iterdir() if path.suffix == ".ckpt"] == []
 
