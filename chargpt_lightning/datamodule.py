@@ -193,7 +193,7 @@ class CharDataModule(L.LightningDataModule):
         """For `fit`: `eval_iters` batches of the val and of the train split. For `validate`: the entire val split."""
         train, val = self.splits
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING:
-            return [self._eval_loader(val, limit=None)]
+            return [self.test_dataloader()]
         return [self._eval_loader(split, self.eval_iters) for split in (val, train)]
 
     def test_dataloader(self) -> DataLoader[Batch]:
