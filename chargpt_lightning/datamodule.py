@@ -40,8 +40,9 @@ class CharDataModule(L.LightningDataModule):
     Args:
         text: Path of a UTF-8 text file, a glob pattern (`books/*.txt`), or a list of both, whose files are combined
             into one text; or a nanoGPT data folder with train.bin, val.bin and meta.pkl; or `tinyshakespeare`
-            (nanoGPT's text, downloaded once); or `plays` (nearly the same text, needs no network); or `auto`: the text
-            of the checkpoint if there is one, otherwise `tinyshakespeare` or `plays`, whichever is available first.
+            (nanoGPT's text, downloaded once); or `plays` (nearly the same text, from the extra `plays`); or `auto`:
+            the text of the checkpoint if there is one, otherwise `tinyshakespeare` or `plays`, whichever is available
+            first.
         batch_size: Windows per batch and device.
         block_size: Characters per window.
         eval_iters: Batches of each split per evaluation during `fit`; `validate` uses the entire validation split.

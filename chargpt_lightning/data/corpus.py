@@ -10,7 +10,7 @@ from pathlib import Path
 import pooch
 
 from chargpt_lightning.data.nanogpt import open_folder
-from chargpt_lightning.data.shakespeare import fetch_tinyshakespeare, render_plays
+from chargpt_lightning.data.shakespeare import fetch_tinyshakespeare, has_plays, render_plays
 from chargpt_lightning.data.text_files import (
     OnRead,
     absolute,
@@ -107,8 +107,9 @@ def load_corpus(text: str | list[str]) -> Corpus:
             combined into one text. A list of one element is the same as that element.
 
     Raises:
-        ConfigError: If a download fails, a path can be read only once (a pipe) or is too long to be one, a folder is
-            not a nanoGPT data folder, a pattern matches no file, or a list contains anything but files and patterns.
+        ConfigError: If a download fails, the plays are not installed, a path can be read only once (a pipe) or is too
+            long to be one, a folder is not a nanoGPT data folder, a pattern matches no file, or a list contains
+            anything but files and patterns.
     """
     sources = list(map(expand_user, [text] if isinstance(text, str) else text))
     for source in sources:
@@ -179,6 +180,8 @@ def _load_auto() -> Corpus:
     try:
         return load_corpus("tinyshakespeare")
     except ConfigError:
+        if not has_plays():
+            raise
         log.warning(
             "text: Tiny Shakespeare is neither cached nor downloadable: using `plays` instead, "
             "whose losses are not comparable with Tiny Shakespeare's"

@@ -35,19 +35,20 @@ def require_at_most(most: int, **settings: int) -> None:
             raise ConfigError(f"{name} ({value}) must be at most {most}")
 
 
-def require_package(name: str, value: object, package: str) -> None:
+def require_package(name: str, value: object, package: str, release: str = "") -> None:
     """Checks that the package a setting needs is installed.
 
     Args:
         name: Name of the setting, for the error message.
         value: Value of the setting, for the error message.
         package: Name of the package, both to import and to install.
+        release: The release to install, such as `==3.0.0`, if not any will do.
 
     Raises:
         ConfigError: If the package is not installed.
     """
     if find_spec(package) is None:
-        raise ConfigError(f"{name} ({value}) needs the package {package}: pip install {package}")
+        raise ConfigError(f"{name} ({value}) needs the package {package}: pip install {package}{release}")
 
 
 def require_finite(name: str, figure: float, step: int) -> None:

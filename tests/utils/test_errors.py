@@ -18,3 +18,5 @@ def test_a_missing_package_is_refused_with_how_to_install_it():
     with pytest.raises(ConfigError) as error:
         require_package("plot", "runs", "no_such_package")
     assert str(error.value) == "plot (runs) needs the package no_such_package: pip install no_such_package"
+    with pytest.raises(ConfigError, match=r": pip install no_such_package==3\.0\.0$"):
+        require_package("plot", "runs", "no_such_package", "==3.0.0")
