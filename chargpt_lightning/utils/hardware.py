@@ -36,8 +36,7 @@ def native_precision(accelerator: str) -> str:
         `bf16-mixed` or `32-true`.
     """
     if accelerator == "cpu" or not torch.accelerator.is_available():
-        capabilities = torch.cpu.get_capabilities()
-        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        native = torch.cpu._is_avx512_bf16_supported()  # every CPU with AMX has these instructions too
     else:
         native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16-mixed" if native else "32-true"
