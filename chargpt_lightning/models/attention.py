@@ -56,6 +56,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
 
     A single query is the newest position and attends to all keys; otherwise there are as many queries as keys.
     """
+    is_causal = bool(q.size(2) == k.size(2))  # in torch.export, sizes are symbols
     with torch.autocast(q.device.type, enabled=False):
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=q.size(2) > 1)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
     return y.transpose(1, 2).flatten(2)

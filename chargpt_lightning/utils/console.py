@@ -91,6 +91,7 @@ def set_up_logging() -> None:
         logging.getLogger(name).handlers = [_Stderr()]
     for name in ("callbacks.early_stopping", "profilers", "tuner.lr_finder"):  # only used if the user adds them
         logging.getLogger(f"lightning.pytorch.{name}").setLevel(log.level)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not installed
     for message in (
         r".*isinstance\(treespec, LeafSpec\)",  # caused by Lightning's own use of torch
         r".*does not have many workers",  # unnecessary: a batch of windows takes microseconds

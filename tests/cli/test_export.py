@@ -15,8 +15,8 @@ NANOGPT = ["export", "--format", "nanogpt", "--out"]
 @pytest.mark.parametrize("format", ["nanogpt", "hf"])
 def test_the_modern_network_is_refused(run, format):
     assert run(*TINY, *FAST).code == 0
-    message = f"architecture (modern) must be gpt2 to export, because {format} supports no other"
-    assert refused(run, "export", "--format", format, "--out", "out") == message
+    message = f"architecture (modern) must be gpt2 to export, because {format} supports no other; "
+    assert refused(run, "export", "--format", format, "--out", "out") == message + "--format onnx supports both"
 
 
 def test_existing_files_are_not_overwritten(run, tiny_run):
@@ -84,7 +84,7 @@ HF = ["--format", "hf", "--out", "x"]
     [
         ([], 2, "the following arguments are required: format, out"),
         (HF[:2], 2, "the following arguments are required: out"),
-        ([*HF, "--format", "onnx"], 2, "Expected a typing.Literal['nanogpt', 'hf']. Got value: onnx"),
+        ([*HF, "--format", "pt"], 2, "Expected a typing.Literal['nanogpt', 'hf', 'onnx']. Got value: pt"),
         ([*HF, "--ckpt", "x"], 2, "--ckpt is no setting of export; did you mean --ckpt_path?"),
         (
             [*HF, "--ckpt_path", "no.ckpt"],
@@ -106,4 +106,4 @@ def test_an_export_that_cannot_work_is_refused_in_one_line(run, args, code, mess
 
 def test_help_lists_it_with_the_other_commands(run):
     assert "export" in run("--help").out
-    assert "--format {nanogpt,hf}" in run("export", "--help").out
+    assert "--format {nanogpt,hf,onnx}" in run("export", "--help").out

@@ -104,7 +104,8 @@ def test_the_commands_work(run, name):
 def test_the_readmes_python_works(run, capfd):
     Path("my.txt").write_text("ROMEO:\n" + Path("verse.txt").read_text(encoding="utf-8"), encoding="utf-8")
     assert run("fit", *SMALL, "--data.text", "verse.txt").code == 0
-    assert run("export", "--format", "hf", "--out", "for_hf").code == 0
+    for program in ("hf", "onnx"):
+        assert run("export", "--format", program, "--out", f"for_{program}").code == 0
     for block in re.findall(r"```python\n(.*?)```", "".join([README, *DOCS.values()]), re.DOTALL):
         exec(block, {})
     assert "ROMEO:" in capfd.readouterr().out
