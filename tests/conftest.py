@@ -25,6 +25,17 @@ from support.reuse import reuse_what_runs_would_make
 pytest_plugins = ["support.failures"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def default_signals():
+    """Takes the signals that Python would take: a job in a shell's background, or under nohup, ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL) if hasattr(signal, "SIGHUP") else None
+    yield
+    signal.signal(signal.SIGINT, before)
+    if hangup is not None:
+        signal.signal(signal.SIGHUP, hangup)
+
+
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory) -> Path:
     """Where all tests of this process work, one after the other: a run copied from test to test keeps its paths."""

@@ -245,7 +245,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             )
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, archive.getbuffer())
+        with archive.getbuffer() as content:
+            write_atomically(path, content)
 
 
 def _refused_part(checkpoint: dict[str, Any]) -> str:

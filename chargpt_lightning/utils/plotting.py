@@ -59,9 +59,10 @@ def save_figure(figure: "Figure", path: Path) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    content = BytesIO()
-    figure.savefig(content, format=path.suffix.removeprefix("."))
-    write_atomically(path, content.getbuffer())
+    file = BytesIO()
+    figure.savefig(file, format=path.suffix.removeprefix("."))
+    with file.getbuffer() as content:
+        write_atomically(path, content)
 
 
 class _Column:

@@ -39,7 +39,7 @@ def test_help_describes_the_settings_of_the_package(run):
     for phrase in (
         "--model.n_layer N_LAYER",
         "Attention heads per block; must divide n_embd.",
-        "--data.text TEXT",
+        "--data.text+ TEXT",
         "--sample.temperature TEMPERATURE",
     ):
         assert phrase in fit

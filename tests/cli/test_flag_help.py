@@ -33,7 +33,7 @@ def test_each_text_is_of_a_flag_and_shown(help_of):
     text = help_of("fit", "--help")
     for flag, meaning in TEXTS.items():
         start = re.escape(" ".join(meaning.split()[:3]))
-        assert re.search(rf"--{re.escape(flag)} .*\n? +{start}", text), flag
+        assert re.search(rf"--{re.escape(flag)}[ ,].*\n? +{start}", text), flag
 
 
 def test_all_of_lightnings_flags_are_shown_on_request_and_only_then(help_of):
