@@ -1,5 +1,6 @@
 """The checkpoint that a command starts from, and the settings that come with it."""
 
+import inspect
 import json
 import logging
 import re
@@ -168,6 +169,8 @@ def find_origin(
     log.info("checkpoint: %s", path)
     checkpoint, is_converted = read_any_checkpoint(path, text)
     facts = facts_of(checkpoint, path, of_subclass)
+    if not of_subclass:
+        _require_settings_of_chargpt(facts.hparams, path)
     if subcommand == "fit":
         require_moments(checkpoint, path)
     run = _run_of(path, facts) if subcommand == "fit" else None
@@ -178,6 +181,14 @@ def find_origin(
     return Origin(
         path, checkpoint if is_converted else None, facts, run, _later_step(path, facts.global_step, run, of_subclass)
     )
+
+
+def _require_settings_of_chargpt(hparams: dict[str, Any], path: Path) -> None:
+    if others := hparams.keys() - inspect.signature(CharGPT).parameters:
+        raise ConfigError(
+            f"ckpt_path ({path}) has settings that CharGPT does not have: {', '.join(sorted(others))}; "
+            "if a subclass of CharGPT was trained, use the main.py that trained it (docs/extending.md)"
+        )
 
 
 def _later_step(checkpoint: Path, step: int, run: Path | None, of_subclass: bool) -> int | None:

@@ -8,7 +8,7 @@ import torch
 from support import ROOT
 from support.bare_trainer import NETWORK, fit
 from support.command_line import TINY, Result, states
-from support.processes import Python
+from support.processes import Python, forked
 
 from chargpt_lightning import CharDataModule
 
@@ -32,6 +32,10 @@ def test_a_main_of_ones_own_has_the_whole_command_line():
     assert last["optimizer_states"][0]["param_groups"][0]["momentum"] == 0.8
     assert last["lr_schedulers"][0]["last_epoch"] == 7
     assert "loss: " in my_main("validate").out
+    assert forked("validate").err.splitlines()[-1] == (
+        "error: ckpt_path (runs/version_0/checkpoints/best.ckpt) has settings that CharGPT does not have: momentum; "
+        "if a subclass of CharGPT was trained, use the main.py that trained it (docs/extending.md)"
+    )
     sampled = my_main("predict", "--sample.num_samples", "1", "--sample.max_new_tokens", "9")
     assert (sampled.code, len(sampled.out)) == (0, 11)
 
