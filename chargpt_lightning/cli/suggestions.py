@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 from jsonargparse import ArgumentParser
+from lightning.pytorch import callbacks, loggers
 
 from chargpt_lightning.checkpoints.training_settings import COUNTS
+from chargpt_lightning.cli.help import SUBCOMMANDS
 from chargpt_lightning.cli.nanogpt_flags import OTHERS, RENAMED
 from chargpt_lightning.utils.console import program_name
 
@@ -16,6 +18,10 @@ NANOGPT = sorted({*RENAMED, *OTHERS, *COUNTS})
 NO_FLAG = r"unrecognized arguments: (\S+)"
 NO_SETTING = r"Subcommand '(\w+)' does not accept option '(\S+)'"  # in a config file
 NO_CONFIG = r"Parser key \"(model|data)\": Unable to load config '(.+?)'"
+NO_CLASS = r"Parser key \"(trainer\.callbacks|trainer\.logger)\".* Expected a dot import path string: (\S+)"
+CLASS_ERROR = r"Parser key \"(trainer\.\w+)\".* Problem with given class_path '(.+?)': (.+?)(?: - |$)"
+NO_SUBCOMMAND = r'expected "subcommand" to be one of'
+CLASSES = {"trainer.callbacks": callbacks.__all__, "trainer.logger": [*loggers.__all__, "TensorBoard", "Wandb"]}
 OF_ONES_OWN = r"(optimizer|lr_scheduler)\b.*|(model|data)\.class_path"
 USUAL = {"lr": "model.learning_rate", "steps": "trainer.max_steps"}  # names in other programs
 EXTENDING = "a network, data module, optimizer or scheduler of your own needs a few lines: docs/extending.md"
@@ -64,6 +70,12 @@ def explanation(message: str, flags: Mapping[str, list[str]]) -> str:
         if not match[1].startswith("-"):
             return _stray(match[1], subcommand)
         return _no_setting(match[1].partition("=")[0], subcommand, flags[subcommand] + NANOGPT)
+    if match := re.search(NO_CLASS, message):
+        return _no_class(*match.groups())
+    if match := re.search(CLASS_ERROR, message):
+        return "{} ({}): {}".format(*match.groups())
+    if re.search(NO_SUBCOMMAND, message):
+        return f"the settings must be followed by what to do with them: {', '.join(SUBCOMMANDS)}"
     return message
 
 
@@ -74,6 +86,12 @@ def _no_setting(given: str, subcommand: str, flags: list[str]) -> str:
     guess = None if name.endswith(".help") else closest(name, flags)
     advice = f"did you mean {dashes}{guess}?" if guess else _help(subcommand)
     return f"{given} is no setting of {subcommand}; {advice}"
+
+
+def _no_class(setting: str, given: str) -> str:
+    guess = get_close_matches(given, CLASSES[setting], n=1)
+    advice = f"; did you mean {guess[0]}?" if guess else ""
+    return f"{setting} ({given}) must be the name of a class of Lightning's, or the import path of another{advice}"
 
 
 def closest(name: str, flags: list[str]) -> str | None:

@@ -68,6 +68,35 @@ def test_an_error_of_the_parser_is_explained(message, explained):
     assert explanation(message, {"fit": FLAGS, "predict": ["sample.prompt"]}) == explained.format(program_name())
 
 
+CLASS = "must be the name of a class of Lightning's, or the import path of another"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ["--trainer.callbacks", "EarlyStoping"],
+            f"trainer.callbacks (EarlyStoping) {CLASS}; did you mean EarlyStopping?",
+        ),
+        (["--trainer.callbacks+=Zzz"], f"trainer.callbacks (Zzz) {CLASS}"),
+        (["--trainer.logger", "Tensorbord"], f"trainer.logger (Tensorbord) {CLASS}; did you mean TensorBoard?"),
+        (["--trainer.callbacks", "no_such.Thing"], "trainer.callbacks (no_such.Thing): No module named 'no_such'"),
+        (
+            ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.patiense", "3"],
+            "trainer.callbacks (lightning.pytorch.callbacks.EarlyStopping): Option 'patiense' is not accepted",
+        ),
+    ],
+)
+def test_a_class_that_is_not_there_or_refuses_its_settings_is_named(run, args, message):
+    assert refused(run, *TINY, *args) == message
+
+
+def test_settings_without_a_subcommand_ask_for_one(run):
+    Path("all.yaml").write_text("fit: {trainer: {max_steps: 3}}", encoding="utf-8")
+    message = "the settings must be followed by what to do with them: fit, validate, predict, export, plot"
+    assert refused(run, "--config", "all.yaml") == message
+
+
 def test_a_mistake_is_explained_on_the_command_line_and_in_a_file(run):
     assert refused(run, *TINY, "--data.txt", "x") == "--data.txt is no setting of fit; did you mean --data.text?"
     assert refused(run, "plot", "--ouput", "x") == "--ouput is no setting of plot; did you mean --out?"
