@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -16,13 +15,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from chargpt_lightning.checkpoints.module_hooks import CheckpointHooks
 from chargpt_lightning.models import Architecture, build_network
 from chargpt_lightning.models.base import GPTConfig
-from chargpt_lightning.models.loss import Evaluation, cross_entropy
+from chargpt_lightning.models.loss import Evaluation, UpdateLosses, cross_entropy
 from chargpt_lightning.models.sharding import shard
 from chargpt_lightning.optim.config import OptimizerConfig, OptimizerName
 from chargpt_lightning.optim.gradients import as_number, clip_gradients, gradient_norm
 from chargpt_lightning.optim.lr_schedule import Decay
 from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed, eval_mode, ignore
-from chargpt_lightning.utils.errors import require_finite
 from chargpt_lightning.utils.hardware import matmul_dtype
 from chargpt_lightning.utils.metrics import GRAD_NORM, LR, TRAIN_LOSS, VAL_LOSS
 from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
@@ -31,9 +29,9 @@ from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 class CharGPT(CheckpointHooks):
     """A character-level GPT and the way it is trained.
 
-    The defaults are those of nanoGPT's recipe for a CPU. `train_loss` is the mean loss of the last update over its
-    micro-batches and devices, in nats per character. `sampling` configures `predict`, which calls `on_drawn` with the
-    next id of each sample (B,) as soon as it is drawn.
+    The defaults are those of nanoGPT's recipe for a CPU. `train_loss` is the mean loss of the last update (of the last
+    logged one on an accelerator) over its micro-batches and devices, in nats per character. `sampling` configures
+    `predict`, which calls `on_drawn` with the next id of each sample (B,) as soon as it is drawn.
 
     Args:
         alphabet: The vocabulary: all characters in the order of their ids. A checkpoint carries it.
@@ -97,7 +95,7 @@ class CharGPT(CheckpointHooks):
         shape = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
         self.gpt = build_network(architecture, shape)
         self.train_loss = math.nan
-        self._micro_losses: list[float] = []  # since the last update
+        self._losses = UpdateLosses()
         self._grad_norm = torch.tensor(math.nan)
         self._evaluation = Evaluation()
         self.sampling = SampleConfig()
@@ -148,7 +146,7 @@ class CharGPT(CheckpointHooks):
 
     def on_train_start(self) -> None:
         """Applies the current settings, which may differ from a checkpoint's or follow LearningRateFinder."""
-        self._micro_losses.clear()  # from a run that an exception ended within an update
+        self._losses = UpdateLosses()  # from a run that an exception ended within an update
         for config in self.trainer.lr_scheduler_configs if self._trains_as_configured else ():
             if isinstance(config.scheduler, LambdaLR):  # otherwise it is LearningRateFinder's, which is searching
                 self.optimizer_config.apply(self.trainer.optimizers[0], config.scheduler, self.gpt, self.global_step)
@@ -168,18 +166,17 @@ class CharGPT(CheckpointHooks):
     def on_before_backward(self, loss: Tensor) -> None:
         """Records the loss of a micro-batch, which Lightning has divided by their number, and may have scaled."""
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        factor = self.trainer.accumulate_grad_batches / (scaler.get_scale() if scaler else 1)
-        micro_loss = self.trainer.strategy.reduce(loss.detach() * factor, reduce_op="mean").item()
-        require_finite(TRAIN_LOSS, micro_loss, self.global_step)
-        self._micro_losses.append(micro_loss)
+        scale = 1 if scaler is None else scaler.scale(torch.ones_like(loss))  # `get_scale` would wait for the device
+        loss = loss.detach() * self.trainer.accumulate_grad_batches / scale
+        self._losses.add(self.trainer.strategy.reduce(loss, reduce_op="mean"))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Logs the update directly to the loggers, because `self.log` would take 3 % of an update."""
         self._grad_norm = gradient_norm(self.parameters())
-        self.train_loss = fmean(self._micro_losses)
-        self._micro_losses.clear()
         interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if interval and self.global_step % interval == 0:  # with 0, Lightning never logs
+        is_logged = bool(interval) and self.global_step % interval == 0  # with 0, Lightning never logs
+        self.train_loss = self._losses.end_update(self.global_step, is_logged)
+        if is_logged:
             figures = {TRAIN_LOSS: self.train_loss, LR: optimizer.param_groups[0]["lr"]}
             self.trainer.callback_metrics.update({name: torch.tensor(figure) for name, figure in figures.items()})
             self.trainer.progress_bar_metrics.update(figures)
@@ -212,8 +209,7 @@ class CharGPT(CheckpointHooks):
 
         Lightning rounds all but float64 to float32. They are equal on all devices, so that their maximum is exact.
         """
-        loaders = self.trainer.num_test_batches if self.trainer.testing else self.trainer.num_val_batches
-        for name, figure in self._evaluation.compute(len(loaders), self.global_step).items():
+        for name, figure in self._evaluation.compute(self.global_step).items():
             self.log(name, figure, prog_bar=name == VAL_LOSS, reduce_fx="max", sync_dist=True)
 
     def on_test_epoch_start(self) -> None:
@@ -251,6 +247,11 @@ class CharGPT(CheckpointHooks):
         """Compiles the network in place, which does not change the names in a checkpoint."""
         if stage == "fit" and self._compiles:
             self.gpt.compile()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Saves only after updates whose losses are finite."""
+        self._losses.read()
+        super().on_save_checkpoint(checkpoint)
 
     def configure_model(self) -> None:
         """Shards the network over the devices under ModelParallelStrategy (FSDP2), the only one with a mesh."""

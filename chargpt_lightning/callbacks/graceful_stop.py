@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Checkpoint
+from torch import distributed
 
 from chargpt_lightning.callbacks.count_updates import batches_of, is_evaluation_due
 from chargpt_lightning.callbacks.model_checkpoint import last_checkpoint, save_now
@@ -36,11 +37,14 @@ class GracefulStop(Checkpoint):
         self._is_first_device = False
         self._requeue: Any = None  # Lightning's handler of SLURM's signal
         self._requeue_requested = False
+        self._hosts: Any = None  # the process group of the devices' CPUs; the accelerators' would wait for an update
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuses to resume a run whose time is up: Lightning would end it without a message."""
         if trainer.should_stop:
             raise ConfigError("trainer.max_time must be longer than this run has trained already; raise it to resume")
+        if trainer.world_size > 1:
+            self._hosts = distributed.new_group(backend="gloo")
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Defers signals from here on."""
@@ -94,9 +98,9 @@ class GracefulStop(Checkpoint):
         """
         if trainer.world_size == 1:
             return self._signum, self._requeue_requested
-        asked = [self._signum, self._requeue_requested, trainer.should_stop]
-        agreed = trainer.strategy.reduce(torch.tensor(asked, device=trainer.strategy.root_device), reduce_op="max")
-        signum, requeue, should_stop = agreed.tolist()
+        requests = torch.tensor([self._signum, self._requeue_requested, trainer.should_stop])
+        distributed.all_reduce(requests, distributed.ReduceOp.MAX, group=self._hosts)
+        signum, requeue, should_stop = requests.tolist()
         trainer.should_stop = bool(should_stop)
         return signum, bool(requeue)
 

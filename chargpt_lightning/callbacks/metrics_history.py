@@ -13,6 +13,11 @@ from chargpt_lightning.loggers.csv_logger import History
 class HistoryInCheckpoints(Callback):
     """Stores the number of rows of metrics.csv in checkpoints, so that a resumed run continues after the right row."""
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the rows so far: an evaluation may take long, and logs nothing until it ends."""
+        if isinstance(history := trainer.logger, History):
+            history.save()
+
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Writes the rows so far, and stores their number."""
         if trainer.is_global_zero and isinstance(history := trainer.logger, History):

@@ -4,6 +4,7 @@ import csv
 import logging
 import os
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from filelock import FileLock
@@ -17,7 +18,7 @@ from chargpt_lightning.utils.run_dir import claim_directory, lock_directory, rel
 
 log = logging.getLogger(__name__)
 
-ROWS_IN_MEMORY = 100
+LONGEST_IN_MEMORY_S = 3.0
 MAX_COLUMNS = 1000  # a damaged header may have any number, which rewriting would repeat in every row
 
 
@@ -42,6 +43,7 @@ class History(Logger):
         self._run = None if branches else run
         self._lock: FileLock | None = None
         self._pending: list[dict[str, Any]] = []
+        self._saved_s = 0.0
 
     @property
     def name(self) -> str:
@@ -79,16 +81,17 @@ class History(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Adds a row."""
+        """Adds a row, and writes the rows in memory if they have not been written for some seconds."""
         figures = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
         self._pending.append({**figures, "step": step})
         self.rows += 1
-        if len(self._pending) >= ROWS_IN_MEMORY:
+        if perf_counter() - self._saved_s > LONGEST_IN_MEMORY_S:
             self.save()
 
     @rank_zero_only
     def save(self) -> None:
         """Appends the rows in memory to the file, or rewrites it if they have new columns."""
+        self._saved_s = perf_counter()
         if not self._pending:
             return
         columns = sorted(set(self.columns).union(*self._pending))

@@ -1,6 +1,8 @@
-"""curves.png in a run's directory: drawn anew at each evaluation."""
+"""curves.png in a run's directory: drawn when the run ends, and before that as often as it costs little."""
 
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,8 +12,12 @@ from matplotlib import image
 from support.command_line import TINY
 from support.metrics_csv import CSV
 
+from chargpt_lightning.callbacks import curves
+from chargpt_lightning.loggers.csv_logger import History
 from chargpt_lightning.utils import plotting
 from chargpt_lightning.utils.plotting import draw
+
+PICTURE = Path("runs/version_0/curves.png")
 
 
 @pytest.fixture
@@ -20,17 +26,51 @@ def pictures(monkeypatch):
     monkeypatch.setattr("chargpt_lightning.trainer.setup.can_draw", plotting.can_draw)
 
 
-def test_the_picture_is_drawn_anew_at_each_evaluation(run, pictures, during):
-    seen = []
-    picture = Path("runs/version_0/curves.png")
-    during(1, 3, 4, happens=lambda: seen.append(picture.read_bytes() if picture.exists() else None))
+def test_the_picture_shows_curves(run, pictures):
     assert run(*TINY).code == 0
-    assert seen[0] is None, "the evaluation before the first update gives one point, and no picture"
-    assert None not in seen[1:]
-    assert len({*seen, picture.read_bytes()}) == 4
-    pixels = image.imread(picture)
+    pixels = image.imread(PICTURE)
     assert pixels.shape == (720, 1080, 4)
     assert 0.5 < (pixels[..., :3] == 1).all(axis=-1).mean() < 0.99, "curves on white"
+
+
+def test_drawing_takes_at_most_a_hundredth_of_the_time_before_the_end(pictures, monkeypatch):
+    """Drawings of 2 s, with an evaluation every 30 s."""
+    clock, times = [0.0], []
+
+    def slow(runs):
+        times.append(clock[0])
+        clock[0] += 2
+
+    monkeypatch.setattr(curves, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(curves, "draw", slow)
+    monkeypatch.setattr(curves, "save_figure", lambda figure, path: None)
+    history = History(Path("runs"))
+    history.claim()
+    trainer = SimpleNamespace(sanity_checking=False, is_global_zero=True, logger=history)
+    callback = curves.Curves()
+    callback.on_train_start(trainer, None)
+    while clock[0] < 3000:
+        clock[0] += 30
+        callback.on_validation_end(trainer, None)
+    callback.on_train_end(trainer, None)
+    history.close()
+    spent = [2 * count for count, _ in enumerate(times, 1)]
+    assert 12 <= len(times) <= 16
+    assert all(seconds <= 0.01 * time + 2 for seconds, time in zip(spent[:-1], times[:-1], strict=True))
+    assert times[-1] == pytest.approx(clock[0] - 2), "the last at the end"
+
+
+def not_finite():
+    raise FloatingPointError("train/loss (nan) at step 3 must be finite")
+
+
+@pytest.mark.parametrize(
+    ("happens", "code"), [(lambda: signal.raise_signal(signal.SIGINT), 130), (not_finite, 1)], ids=["stopped", "nan"]
+)
+def test_a_run_that_ends_early_is_drawn_too(run, pictures, during, happens, code):
+    during(3, happens=happens)
+    assert run(*TINY).code == code
+    assert PICTURE.exists()
 
 
 def test_a_resumed_run_is_drawn_from_its_start(run, pictures, tiny_run):
@@ -57,7 +97,7 @@ def test_names_are_text_and_the_run_is_saved_before_it_is_drawn(run, pictures, m
 
     monkeypatch.setattr("chargpt_lightning.callbacks.curves.save_figure", save_figure)
     assert run(*TINY, "--trainer.default_root_dir", "_x^2$$").code == 0
-    assert saved == [("val, _x^2$$/version_0", True)] * 3
+    assert saved == [("val, _x^2$$/version_0", True)]
     assert Path("_x^2$$/version_0/curves.png").exists()
 
 

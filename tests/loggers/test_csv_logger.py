@@ -1,11 +1,13 @@
-"""metrics.csv of a resumed run: of any size in little memory, damaged or missing."""
+"""metrics.csv: soon on disk; of a resumed run, of any size in little memory, damaged or missing."""
 
 from pathlib import Path
 
 import pytest
-from support.command_line import rows
+from support.command_line import TINY, rows
 from support.metrics_csv import COLUMNS, CSV, RUN, peak_mb, write_long_file
 
+from chargpt_lightning import CharGPT
+from chargpt_lightning.loggers import csv_logger
 from chargpt_lightning.loggers.csv_logger import History
 from chargpt_lightning.utils.csv_table import read_header
 
@@ -19,6 +21,35 @@ def history():
     history = History(Path("runs"), RUN)
     yield history
     history.close()
+
+
+@pytest.mark.parametrize("interval_s", [0.02, 0.9, 2.9, 4, 60])
+def test_a_row_is_on_disk_within_five_seconds(history, monkeypatch, interval_s):
+    """If the next one is logged after the same time; otherwise an evaluation comes next."""
+    clock = [1000.0]
+    monkeypatch.setattr(csv_logger, "perf_counter", lambda: clock[0])
+    logged = []
+    for step in range(round(max(5, 30 / interval_s))):
+        history.log_metrics({"lr": 0.1}, step=step)
+        logged.append(clock[0])
+        on_disk = len(rows(RUN)) if CSV.exists() else 0
+        assert sum(time <= clock[0] - 5 for time in logged) <= on_disk
+        assert on_disk == len(logged) or interval_s < 4
+        clock[0] += interval_s
+
+
+def test_rows_are_on_disk_before_an_evaluation(run, monkeypatch):
+    counts = []
+    begin = CharGPT.on_validation_epoch_start
+
+    def count(module):
+        counts.append((module.global_step, len(rows(RUN)) if CSV.exists() else 0))
+        begin(module)
+
+    monkeypatch.setattr(CharGPT, "on_validation_epoch_start", count)
+    assert run(*TINY).code == 0
+    evaluations = [0, 2, 4, 5]
+    assert counts == [(step, step + number) for number, step in enumerate(evaluations)]
 
 
 def lost(kept: int, of: int) -> str:
