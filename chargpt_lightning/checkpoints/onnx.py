@@ -30,9 +30,10 @@ def write_onnx(network: LanguageModel, alphabet: str, directory: Path) -> None:
         input_names=["ids"],
         output_names=["logits"],
         dynamic_shapes=({0: torch.export.Dim("B"), 1: length},),
+        dynamo=True,  # the default since torch 2.9
         verbose=False,
     )
-    assert program is not None, "torch.onnx.export returns a program with dynamo=True, its default"
+    assert program is not None, "`dynamo` makes it a program"
     facts = {"alphabet": json.dumps(alphabet), "block_size": json.dumps(config.block_size)}
     program.model.metadata_props.update(facts)
     program.save(directory / FILE)

@@ -39,6 +39,7 @@ ALLOWED_IN_RUN_CONFIG = {
 }
 LEGACY_PATHS = ("chargpt_lightning.windows.characters_in", "chargpt_lightning.windows.windows_in")  # written by 0.1
 
+DENIAL = r"Importing '([\w.]+)' is not allowed, denied by the '(.+?)' entry"  # jsonargparse's message
 DENIED = "a setting ({0}) must not name a function that can run any command; wrap what you need in your own class"
 UNTRUSTED = (
     "config.yaml of the run ({0}) must name only classes listed in chargpt_lightning/cli/import_policy.py; "
@@ -58,7 +59,7 @@ def imports_checked() -> Iterator[None]:
     try:
         yield
     except (ArgumentError, ValueError) as error:
-        if denied := re.search(r"Importing '([\w.]+)' is not allowed, denied by the '(.+?)' entry", str(error)):
+        if denied := re.search(DENIAL, str(error)):
             name, entry = denied.groups()
             raise ConfigError(UNTRUSTED.format(name) if entry == "*" else DENIED.format(name)) from error
         raise

@@ -11,6 +11,7 @@ from lightning.pytorch import callbacks, loggers
 
 from chargpt_lightning.checkpoints.training_settings import COUNTS
 from chargpt_lightning.cli.help import SUBCOMMANDS
+from chargpt_lightning.cli.import_policy import DENIAL
 from chargpt_lightning.cli.nanogpt_flags import OTHERS, RENAMED
 from chargpt_lightning.utils.console import program_name
 
@@ -55,10 +56,12 @@ def explanation(message: str, flags: Mapping[str, list[str]]) -> str:
     """Returns what to type instead of what a parser refuses; other messages are returned unchanged.
 
     Args:
-        message: The parser's.
+        message: The parser's; that an import is denied is explained elsewhere (`import_policy`).
         flags: Names of flags without dashes, by subcommand; the first is the parser's.
     """
     subcommand = next(iter(flags))
+    if re.search(DENIAL, message):
+        return message
     if match := re.search(NO_CONFIG, message):
         group, given = match.groups()
         text = f" (a text is --data.text {given})" if group == "data" else ""

@@ -56,7 +56,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
 
     A single query is the newest position and attends to all keys; otherwise there are as many queries as keys.
     """
-    is_causal = bool(q.size(2) == k.size(2))  # in torch.export, sizes are symbols
+    is_last = q.size(2) < k.size(2)
     with torch.autocast(q.device.type, enabled=False):
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=is_causal)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=not is_last)
     return y.transpose(1, 2).flatten(2)

@@ -59,4 +59,5 @@ def test_a_subcommand_is_needed(run):
 
 
 def test_a_flag_instead_of_a_subcommand_is_refused_by_the_parser(run):
-    assert '"subcommand"' in refused(run, "--config", "shakespeare_char")
+    message = "the settings must be followed by what to do with them: fit, validate, predict, export, plot"
+    assert refused(run, "--config", "shakespeare_char") == message

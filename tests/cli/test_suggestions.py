@@ -91,12 +91,6 @@ def test_a_class_that_is_not_there_or_refuses_its_settings_is_named(run, args, m
     assert refused(run, *TINY, *args) == message
 
 
-def test_settings_without_a_subcommand_ask_for_one(run):
-    Path("all.yaml").write_text("fit: {trainer: {max_steps: 3}}", encoding="utf-8")
-    message = "the settings must be followed by what to do with them: fit, validate, predict, export, plot"
-    assert refused(run, "--config", "all.yaml") == message
-
-
 def test_a_mistake_is_explained_on_the_command_line_and_in_a_file(run):
     assert refused(run, *TINY, "--data.txt", "x") == "--data.txt is no setting of fit; did you mean --data.text?"
     assert refused(run, "plot", "--ouput", "x") == "--ouput is no setting of plot; did you mean --out?"

@@ -86,6 +86,7 @@ def with_torchs_muon(weights) -> list[torch.optim.Optimizer]:
     return [torch.optim.Muon(of_muon, **MUON), torch.optim.AdamW(rest, fused=True)]
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has Muon since 2.9")
 def test_against_torchs_muon_and_adamw(monkeypatch):
     monkeypatch.setattr(muon, "POLYNOMIALS", ((3.4445, -4.7750, 2.0315),) * 5)  # torch's
     expected = problem(with_torchs_muon)
