@@ -29,7 +29,7 @@ def write_onnx(network: LanguageModel, alphabet: str, directory: Path) -> None:
         (ids,),
         input_names=["ids"],
         output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("B"), 1: length},),
+        dynamic_shapes=({0: torch.export.Dim("B", max=2**31), 1: length},),
         dynamo=True,  # the default since torch 2.9
         verbose=False,
     )
