@@ -1,8 +1,11 @@
 """The layout of the package: which folder may import which, how large files may be, and that each has its tests."""
 
 import ast
+import importlib.metadata
 import re
 import shutil
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -211,6 +214,20 @@ def test_the_map_has_the_floors_and_the_arrows_between_rooms():
         (number, room) for number, floor in enumerate(FLOORS) for room in sorted(floor)
     ]
     assert f"{sum(map(len, arrows.values()))} arrows" in HOUSE
+
+
+OF_TRANSFORMERS = {"safetensors", "tokenizers"}  # which requires them
+
+
+def test_every_package_that_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].items()
+    lines = project["dependencies"] + [line for name, more in extras if name not in ("test", "dev") for line in more]
+    declared = {re.split(r"[\[<>=]", line)[0] for line in lines}
+    roots = {name.partition(".")[0] for tree in sources(PACKAGE).values() for name in imported(tree)}
+    distributions = importlib.metadata.packages_distributions()
+    for root in roots - sys.stdlib_module_names - {"chargpt_lightning"} - OF_TRANSFORMERS:
+        assert declared & set(distributions[root]), f"{root} is imported, but {distributions[root]} is not declared"
 
 
 def test_everything_written_by_hand_has_its_reason():
