@@ -36,9 +36,10 @@ class Curves(Checkpoint):
         self._start_s = perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws the rows of metrics.csv so far, unless it would take too much of the time."""
+        """Draws the rows of metrics.csv so far, unless it would take too much of the time or training ends now."""
         allowed_s = SHARE_OF_TIME * (perf_counter() - self._start_s)
-        if not trainer.sanity_checking and self._spent_s + self._latest_s <= allowed_s:
+        is_between = not trainer.sanity_checking and not trainer.should_stop
+        if is_between and self._spent_s + self._latest_s <= allowed_s:
             self._draw(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -7,8 +7,6 @@ import torch
 
 from chargpt_lightning.models.base import LanguageModel
 
-FILE = "model.onnx"
-
 
 def write_onnx(network: LanguageModel, alphabet: str, directory: Path) -> None:
     """Writes model.onnx: a graph that maps `ids` (B, T), int64, to `logits` (B, T, V), float32.
@@ -36,4 +34,4 @@ def write_onnx(network: LanguageModel, alphabet: str, directory: Path) -> None:
     assert program is not None, "`dynamo` makes it a program"
     facts = {"alphabet": json.dumps(alphabet), "block_size": json.dumps(config.block_size)}
     program.model.metadata_props.update(facts)
-    program.save(directory / FILE)
+    program.save(directory / "model.onnx")

