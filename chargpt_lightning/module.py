@@ -42,6 +42,8 @@ class CharGPT(CheckpointHooks):
         dropout: Fraction of activations dropped in training, from 0 to below 1.
         bias: Whether linear layers and norms have biases; must be false for the modern architecture.
         architecture: gpt2 is nanoGPT's network; modern reaches the same loss in fewer updates.
+        n_gram: Longest n-gram that the modern architecture embeds, in characters; 1 embeds none.
+        n_gram_dropout: Fraction of n-grams dropped in training, from 0 to below 1.
         optimizer: adamw, or muon, which updates the matrices of the blocks with Muon and the rest with AdamW.
         learning_rate: Peak learning rate of AdamW.
         min_lr: Final learning rate of AdamW.
@@ -73,6 +75,8 @@ class CharGPT(CheckpointHooks):
         dropout: float = 0.0,
         bias: bool = False,
         architecture: Architecture = "gpt2",
+        n_gram: int = 1,
+        n_gram_dropout: float = 0.0,
         optimizer: OptimizerName = "adamw",
         learning_rate: float = 1e-3,
         min_lr: float = 1e-4,
@@ -92,7 +96,7 @@ class CharGPT(CheckpointHooks):
         super().__init__()
         self.save_hyperparameters(ignore=["compile"])  # compilation does not change the network
         _ = self.optimizer_config  # raises ConfigError now, not when training starts
-        shape = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias)
+        shape = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias, n_gram, n_gram_dropout)
         self.gpt = build_network(architecture, shape)
         self.train_loss = math.nan
         self._losses = UpdateLosses()
@@ -127,9 +131,7 @@ class CharGPT(CheckpointHooks):
         seed: int = 1337,
         unknown: Unknown = "refuse",
     ) -> str:
-        """Returns a prompt with its continuation, the same as the first sample of `predict`.
-
-        The arguments are those of SampleConfig.
+        """Returns a prompt with its continuation, as the first sample of `predict`; the arguments are SampleConfig's.
 
         Raises:
             ConfigError: If a number is out of range, or the prompt is empty or not in the alphabet.
@@ -153,7 +155,7 @@ class CharGPT(CheckpointHooks):
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Seeds the dropout from the run's seed, the batch and the device."""
-        if self.hparams["dropout"]:
+        if self.hparams["dropout"] or self.hparams["n_gram_dropout"]:
             accumulated = self.trainer.accumulate_grad_batches
             number = self.global_step * accumulated + batch_idx % accumulated
             torch.manual_seed(derived_seed(self.hparams["seed"], number, self.global_rank))
@@ -186,10 +188,7 @@ class CharGPT(CheckpointHooks):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clips gradients here, because Lightning refuses to clip for a fused optimizer under bf16-mixed.
-
-        In bf16 they are not scaled, so this is correct: https://github.com/Lightning-AI/pytorch-lightning/issues/21435
-        """
+        """Clips gradients, which are not scaled in bf16-mixed; Lightning refuses to there (its issue 21435)."""
         clip_gradients(self.parameters(), self._grad_norm, gradient_clip_val, gradient_clip_algorithm)
 
     def on_validation_epoch_start(self) -> None:

@@ -20,7 +20,7 @@ from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
 
 TEXTS = ("alphabet", "architecture", "optimizer", "lr_decay")  # hyperparameters; all others are numbers
-LEGACY_DEFAULTS = {"architecture": "gpt2", "optimizer": "adamw"}  # of checkpoints that do not contain them
+LEGACY_DEFAULTS = {"architecture": "gpt2", "optimizer": "adamw", "n_gram": 1}  # of checkpoints that do not contain them
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def facts_of(checkpoint: Any, path: Path, of_subclass: bool = False) -> Checkpoi
             "hyper_parameters": {"alphabet": str()} as hparams,
             "global_step": int() as global_step,
             "state_dict": dict() as weights,
-        } if 0 <= global_step < LIMIT and (of_subclass or _are_plausible(hparams, weights)):
+        } if 0 <= global_step < LIMIT and (of_subclass or _are_plausible(LEGACY_DEFAULTS | hparams, weights)):
             hparams = LEGACY_DEFAULTS | hparams
             if not of_subclass:
                 _require_weights_of(hparams, weights, path)

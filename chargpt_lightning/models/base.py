@@ -8,9 +8,10 @@ from chargpt_lightning.models.attention import KVCache
 from chargpt_lightning.utils.errors import ConfigError, require_at_most, require_positive
 
 # Fields of GPTConfig that a checkpoint must contain, with their types.
-SHAPE = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "bias": bool}
+SHAPE = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "bias": bool, "n_gram": int}
 
 MAX_LAYERS = 10_000  # GPT-3 has 96
+MAX_N_GRAM = 32
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ class GPTConfig:
         n_embd: Width of the residual stream (C).
         dropout: Fraction of activations dropped in training, from 0 to below 1.
         bias: Whether linear layers and norms have biases.
+        n_gram: Longest n-gram that is embedded, in characters; 1 embeds none.
+        n_gram_dropout: Fraction of n-grams dropped in training, from 0 to below 1.
 
     Raises:
-        ConfigError: If a size is below 1, n_layer is above 10,000, n_head does not divide n_embd, or dropout is out of
-            range.
+        ConfigError: If a size is below 1, n_layer is above 10,000, n_gram is above 32, n_head does not divide n_embd,
+            or a dropout is out of range.
     """
 
     vocab_size: int
@@ -38,6 +41,8 @@ class GPTConfig:
     n_embd: int
     dropout: float = 0.0
     bias: bool = False
+    n_gram: int = 1
+    n_gram_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         require_positive(
@@ -46,12 +51,15 @@ class GPTConfig:
             n_layer=self.n_layer,
             n_head=self.n_head,
             n_embd=self.n_embd,
+            n_gram=self.n_gram,
         )
         require_at_most(MAX_LAYERS, n_layer=self.n_layer)
+        require_at_most(MAX_N_GRAM, n_gram=self.n_gram)
         if self.n_embd % self.n_head:
             raise ConfigError(f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head})")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout ({self.dropout}) must be at least 0 and below 1")
+        for name in ("dropout", "n_gram_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} ({getattr(self, name)}) must be at least 0 and below 1")
 
 
 class LanguageModel(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from chargpt_lightning.models.attention import KVCache, attend, split_heads
 from chargpt_lightning.models.base import GPTConfig, LanguageModel
+from chargpt_lightning.utils.errors import ConfigError
 
 
 class CausalSelfAttention(nn.Module):
@@ -104,11 +105,17 @@ class Transformer(nn.Module):
 
 
 class GPT(LanguageModel):
-    """GPT-2: the transformer and a head tied to the token embedding."""
+    """GPT-2: the transformer and a head tied to the token embedding.
+
+    Raises:
+        ConfigError: If the config has n-grams.
+    """
 
     transformer: Transformer
 
     def __init__(self, config: GPTConfig) -> None:
+        if config.n_gram > 1:
+            raise ConfigError(f"n_gram ({config.n_gram}) must be 1, because only the modern architecture has n-grams")
         super().__init__(config, Transformer(config))
         self.lm_head.weight = self.transformer.wte.weight
         self._initialize()

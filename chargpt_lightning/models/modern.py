@@ -6,12 +6,14 @@ It differs from `gpt` in
     squared ReLU instead of GELU: So et al. 2021, "Primer";
     a normalized embedding that convolves each character with the three before it: Kim et al. 2015,
         "Character-Aware Neural Language Models";
+    if n_gram is above 1, embeddings of the n-grams that end at each character, in one table of hashes: Pagnoni et al.
+        2024, "Byte Latent Transformer";
     a head that is not tied to the embedding.
 
 Shapes: B batch, T time, C channels (n_embd), H heads, D head size (C / H), V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,20 @@ from chargpt_lightning.models.base import GPTConfig, LanguageModel
 from chargpt_lightning.utils.errors import ConfigError
 
 EMBEDDING_WIDTH = 4  # characters: the kernel size of the embedding's convolution
+N_GRAM_ROWS = 32_749  # of the table, a prime: in Tiny Shakespeare one for each frequent n-gram
+HASH_BASE = 7_919
+
+
+def hashed_n_grams(ids: Tensor, longest: int) -> Iterator[Tensor]:
+    """Yields the row of the n-gram that ends at each of ids (B, T), as (B, T), for n from 2 to `longest`.
+
+    The row is a rolling hash (Karp and Rabin 1987). Characters before the first count as a character of their own.
+    """
+    characters = rows = ids.long() + 1
+    for n in range(2, longest + 1):
+        earlier = F.pad(characters, (n - 1, 0))[:, : ids.size(1)]
+        rows = (rows * HASH_BASE + earlier) % N_GRAM_ROWS
+        yield rows
 
 
 def rope(positions: Tensor, head_size: int) -> Tensor:
@@ -103,7 +119,13 @@ class Transformer(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.head_size = config.n_embd // config.n_head
+        self.n_gram = config.n_gram
         self.wte = nn.Embedding(config.vocab_size, EMBEDDING_WIDTH * config.n_embd)
+        nn.init.normal_(self.wte.weight, std=0.1)  # small enough for n-grams to count soon
+        if config.n_gram > 1:
+            self.wne = nn.Embedding(N_GRAM_ROWS, config.n_embd)
+            nn.init.zeros_(self.wne.weight)
+            self.n_gram_dropout = nn.Dropout1d(config.n_gram_dropout)  # drops all channels of an n-gram
         self.ln_e = nn.LayerNorm(config.n_embd, bias=False)
         self.drop = nn.Dropout(config.dropout)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
@@ -114,10 +136,12 @@ class Transformer(nn.Module):
         return self.apply_blocks(self.embed(ids), 0, [None] * len(self.h))
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Maps ids (B, T) to (B, T, C): each character contributes to its own position and to the next three."""
+        """Maps ids (B, T) to (B, T, C): the last four characters of each position, and the n-grams that end there."""
         T = ids.size(1)
         by_shift = self.wte(ids).chunk(EMBEDDING_WIDTH, dim=2)  # (B, T, C) each
         x = torch.stack([F.pad(part, (0, 0, shift, 0))[:, :T] for shift, part in enumerate(by_shift)]).sum(dim=0)
+        for rows in hashed_n_grams(ids, self.n_gram):
+            x = x + self.n_gram_dropout(self.wne(rows))
         return self.drop(self.ln_e(x))
 
     def apply_blocks(self, x: Tensor, start: int, caches: Sequence[KVCache | None]) -> Tensor:
@@ -159,5 +183,6 @@ class ModernGPT(LanguageModel):
         if start == 0:
             x = self.transformer.embed(ids[:, -self.config.block_size :])
         else:
-            x = self.transformer.embed(ids[:, -EMBEDDING_WIDTH:])[:, -1:]
+            seen = max(EMBEDDING_WIDTH, self.config.n_gram)
+            x = self.transformer.embed(ids[:, -seen:])[:, -1:]
         return self.lm_head(self.transformer.apply_blocks(x, start, caches)[:, -1])

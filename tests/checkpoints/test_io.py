@@ -80,6 +80,8 @@ def test_a_checkpoint_that_asks_for_a_larger_network_than_its_weights_is_refused
         ({"block_size": 2**40}, "must contain the weights of its own network, but: gpt."),
         ({"n_embd": 2**62}, "must contain the weights of its own network, but: "),
         ({"n_head": 3}, "must contain the weights of its own network, but: n_embd (8) must be divisible by n_head (3)"),
+        ({"n_gram": 10**6}, "must contain the weights of its own network, but: n_gram (1000000) must be at most 32"),
+        ({"n_gram": 2}, "must contain the weights of its own network, but: n_gram (2) must be 1"),
         ({"architecture": "x"}, "must contain the weights of its own network, but: architecture (x) must be one of"),
         ({"dropout": "x"}, "must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face"),
         ({"min_lr": float("nan")}, "must be a checkpoint of chargpt_lightning, nanoGPT or Hugging Face"),

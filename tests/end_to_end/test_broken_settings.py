@@ -14,9 +14,9 @@ from chargpt_lightning.cli.nanogpt_flags import RENAMED
 
 NANOGPTS = {setting: name for name, setting in RENAMED.items()}
 SIZES = ["model.n_layer", "model.n_head", "model.n_embd", "model.block_size", "data.batch_size", "data.eval_iters"]
-ONE_OR_MORE = [*SIZES, "model.lr_decay_iters", "trainer.accumulate_grad_batches"]
+ONE_OR_MORE = [*SIZES, "model.n_gram", "model.lr_decay_iters", "trainer.accumulate_grad_batches"]
 COUNTS = ["model.warmup_iters", "data.num_workers"]
-RATIOS = ["model.dropout", "model.beta1", "model.beta2"]
+RATIOS = ["model.dropout", "model.n_gram_dropout", "model.beta1", "model.beta2"]
 FLOATS = [*RATIOS, "model.learning_rate", "model.min_lr", "model.weight_decay", "sample.temperature"]
 INTS = [*ONE_OR_MORE, *COUNTS, "trainer.max_steps"]
 BOOLS = ["model.bias", "model.compile", "model.decay_lr"]

@@ -11,11 +11,11 @@ from unittest.mock import patch
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from support.command_line import FAST, TINY, assert_same_run
+from support.command_line import FAST, N_GRAMS, TINY, assert_same_run
 
 from chargpt_lightning import CharGPT
 
-NETWORKS = [[], ["--model.dropout", "0.3"], [*FAST, "--model.dropout", "0.3"], ["--model.optimizer", "muon"]]
+NETWORKS = [[], ["--model.dropout", "0.3"], [*FAST, *N_GRAMS], ["--model.optimizer", "muon"]]
 CALLBACKS = [
     [],
     ["LearningRateMonitor"],

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from support.command_line import FAST, TINY, VERSE, assert_same_run
+from support.command_line import FAST, N_GRAMS, TINY, VERSE, assert_same_run
 from support.nanogpt_folder import prepare
 from support.platforms import compiles
 
@@ -26,6 +26,7 @@ SETTINGS = {
     "averaged": [*AVERAGE, "--model.dropout", "0.2"],
     "fast": [*FAST, "--model.dropout", "0.2", "--trainer.gradient_clip_val", "1"],
     "fast in bf16, accumulated": [*FAST, "--trainer.precision", "bf16-mixed", "--trainer.accumulate_grad_batches", "2"],
+    "n-grams": [*FAST, *N_GRAMS],
     "rates of every update": ["--trainer.callbacks", "LearningRateMonitor"],
 }
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from support.bare_trainer import FAST, tiny
+from support.bare_trainer import FAST, N_GRAMS, tiny
 
 from chargpt_lightning import CharDataModule
 from chargpt_lightning.optim.config import OptimizerConfig
@@ -51,7 +51,7 @@ def train(monkeypatch):
     return train
 
 
-@pytest.mark.parametrize("settings", [{}, FAST, {"dropout": 0.5}], ids=["gpt2", "fast", "dropout"])
+@pytest.mark.parametrize("settings", [{}, FAST | N_GRAMS, {"dropout": 0.5}], ids=["gpt2", "fast", "dropout"])
 def test_an_update_that_is_not_logged_reads_nothing_back(train, settings):
     assert train(log_every_n_steps=0, **settings) == 4
 

@@ -9,13 +9,14 @@ from chargpt_lightning.utils.errors import ConfigError
 TINY = {"vocab_size": 11, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 16}
 
 
-@pytest.fixture(params=[GPT, ModernGPT])
+@pytest.fixture(params=[(GPT, 1), (ModernGPT, 1), (ModernGPT, 5)], ids=["gpt2", "modern", "modern with n-grams"])
 def build(request):
     """Builds a network of the architecture with weights far from their initial values."""
 
     def build(**changes):
         torch.manual_seed(0)
-        network = request.param(GPTConfig(**TINY | changes)).eval()
+        architecture, n_gram = request.param
+        network = architecture(GPTConfig(**TINY | {"n_gram": n_gram} | changes)).eval()
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
         return network
@@ -84,6 +85,9 @@ def test_attention_dropout_is_in_the_attention(build):
         ({"block_size": -1}, "block_size (-1) must be at least 1"),
         ({"dropout": 1.0}, "dropout (1.0) must be at least 0 and below 1"),
         ({"dropout": float("nan")}, "dropout (nan) must be at least 0 and below 1"),
+        ({"n_gram_dropout": -0.1}, "n_gram_dropout (-0.1) must be at least 0 and below 1"),
+        ({"n_gram": 0}, "n_gram (0) must be at least 1"),
+        ({"n_gram": 33}, "n_gram (33) must be at most 32"),
     ],
 )
 def test_an_impossible_network_is_refused(change, message):

@@ -14,9 +14,9 @@ from chargpt_lightning.utils.errors import ConfigError
 SHAPE = {"vocab_size": 11, "n_layer": 3, "n_head": 2, "n_embd": 16}
 
 
-def network(block_size: int = 8) -> ModernGPT:
+def network(block_size: int = 8, n_gram: int = 1, n_gram_dropout: float = 0.0) -> ModernGPT:
     torch.manual_seed(0)
-    network = ModernGPT(GPTConfig(block_size=block_size, **SHAPE)).eval()
+    network = ModernGPT(GPTConfig(block_size=block_size, n_gram=n_gram, n_gram_dropout=n_gram_dropout, **SHAPE)).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return network
@@ -78,20 +78,55 @@ def test_rotation_keeps_lengths_and_leaves_the_first_position_alone():
     assert torch.equal(rotated[:, :, 0], x[:, :, 0])
 
 
-def test_a_character_is_embedded_with_the_three_before_it():
-    embed = network().transformer.embed
+def test_n_grams_are_hashed_by_hand():
+    bigrams, trigrams = modern.hashed_n_grams(torch.tensor([[4, 0, 64]]), longest=3)
+    assert bigrams.tolist() == [[5 * 7919 % 32749, 1 * 7919 + 5, (65 * 7919 + 1) % 32749]]
+    assert trigrams.tolist() == [
+        [5 * 7919**2 % 32749, (1 * 7919 + 5) * 7919 % 32749, (65 * 7919**2 + 7919 + 5) % 32749]
+    ]
+
+
+def test_all_frequent_n_grams_of_a_large_alphabet_have_rows():
+    ids = torch.randint(10_000, (1, 1000), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    for rows in modern.hashed_n_grams(ids, longest=32):
+        assert 0 <= rows.min() <= rows.max() < modern.N_GRAM_ROWS
+        assert rows.unique().numel() > 970  # 15 collisions are expected
+
+
+def test_new_n_grams_change_nothing_until_they_are_trained():
+    without, with_n_grams = (ModernGPT(GPTConfig(block_size=8, n_gram=n, **SHAPE)).eval() for n in (1, 5))
+    with_n_grams.load_state_dict(without.state_dict(), strict=False)
+    ids = random_ids(2, 8)
+    assert torch.equal(without(ids), with_n_grams(ids))
+
+
+def test_dropout_of_n_grams_drops_all_channels_of_one():
+    embedding = network(n_gram=2, n_gram_dropout=0.5).transformer
+    torch.nn.init.zeros_(embedding.wte.weight)
+    embedding.ln_e = torch.nn.Identity()
+    ids = random_ids(64, 8)
+    whole, dropped = embedding.embed(ids), embedding.train().embed(ids)
+    kept = (dropped != 0).any(dim=2)
+    assert 0.4 < kept.float().mean() < 0.6
+    torch.testing.assert_close(dropped, torch.where(kept[:, :, None], 2 * whole, 0))
+
+
+@pytest.mark.parametrize(("n_gram", "width"), [(1, 4), (3, 4), (6, 6)])
+def test_a_character_is_embedded_with_those_before_it(n_gram, width):
+    embed = network(n_gram=n_gram).transformer.embed
     ids = random_ids(1, 8)
     before = embed(ids)
     for position in range(8):
         changed = ids.clone()
         changed[0, position] = (ids[0, position] + 1) % 11
         differs = (embed(changed) != before).any(dim=2)[0]
-        assert differs.tolist() == [position <= place < position + modern.EMBEDDING_WIDTH for place in range(8)]
+        assert differs.tolist() == [position <= place < position + width for place in range(8)]
 
 
 @torch.no_grad()
-def test_cached_logits_are_those_of_attention_to_a_band_of_the_text(monkeypatch):
-    gpt, wide = network(block_size=8), network(block_size=40)
+@pytest.mark.parametrize("n_gram", [1, 5])
+def test_cached_logits_are_those_of_attention_to_a_band_of_the_text(monkeypatch, n_gram):
+    gpt, wide = network(block_size=8, n_gram=n_gram), network(block_size=40, n_gram=n_gram)
     ids = random_ids(3, 40)
     caches = gpt.new_caches()
     cached = [gpt.next_logits(ids[:, :length], caches) for length in range(5, 41)]

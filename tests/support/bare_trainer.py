@@ -7,6 +7,7 @@ from chargpt_lightning import CharDataModule, CharGPT
 
 NETWORK = {"block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 8}
 FAST = {"architecture": "modern", "optimizer": "muon"}
+N_GRAMS = {"n_gram": 3, "n_gram_dropout": 0.5}
 
 
 def fit(module: CharGPT, **settings) -> L.Trainer:

@@ -15,6 +15,7 @@ TINY = [
 ]
 ONE_MORE = ["fit", "--ckpt_path", "last", "--trainer.max_steps", "6"]  # resumes TINY for one update
 FAST = ["--model.architecture", "modern", "--model.optimizer", "muon", "--model.lr_decay", "linear"]
+N_GRAMS = ["--model.n_gram", "3", "--model.n_gram_dropout", "0.5"]  # of the modern network
 
 
 @dataclass
