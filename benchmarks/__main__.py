@@ -9,25 +9,29 @@ about 70 minutes on two cores; nothing else should run on the machine meanwhile.
 import argparse
 import json
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from benchmarks import compilation, fast, growth, processes, sampling, step
+from benchmarks import ablation, compilation, growth, ladder, ladder_picture, processes, sampling, step
 from benchmarks.bench import QUICK, Bench, Sizes
 from benchmarks.figures import Row, table
 from benchmarks.machine import describe
 from chargpt_lightning.data.corpus import load_corpus
 
-SECTIONS = {
+SECTIONS: dict[str, Callable[[Bench], Iterable[Row]]] = {
     "step": step.measure,
     "process": processes.measure_recipe,
-    "fast": fast.measure,
-    "ablation": fast.measure_changes,
+    "nanogpt": ladder.measure_nanogpt,
+    **{recipe: partial(ladder.measure, recipe=recipe) for recipe in ladder.RUNGS},
+    "ablation": ablation.measure,
     "sampling": sampling.measure,
     "growth": growth.measure,
     "startup": processes.measure_startup,
     "compile": compilation.measure,
 }
+LADDER = ("nanogpt", *ladder.RUNGS)
 
 
 def main() -> None:
@@ -38,11 +42,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(Path(directory), write_text(options, Path(directory)), options.nanogpt, options.sizes)
         for name in options.only:
-            sections[name] = SECTIONS[name](bench)
+            sections[name] = list(SECTIONS[name](bench))
             if options.out:  # after each section, so that an interrupted run keeps its figures
                 figures = {section: [asdict(row) for row in rows] for section, rows in sections.items()}
                 options.out.write_text(json.dumps(report | {"sections": figures}, indent=2), encoding="utf-8")
     print(table(sections))
+    if options.out and (rungs := ladder_picture.ladder(row for name in LADDER for row in sections.get(name, []))):
+        print(ladder_picture.table(rungs))
+        ladder_picture.draw(rungs, options.out.with_suffix(".png"))
 
 
 def parse() -> argparse.Namespace:
@@ -54,7 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--nanogpt", type=lambda path: Path(path).resolve(), metavar="DIR", help=nanogpt)
     text = "as --data.text; default: the input.txt in nanoGPT's data folder if it exists, otherwise plays"
     parser.add_argument("--text", help=text)
-    only = f"sections, comma-separated; default: {','.join(SECTIONS)}"
+    only = f"sections, comma-separated, or ladder for {','.join(LADDER)}; default: {','.join(SECTIONS)}"
     parser.add_argument("--only", type=sections_named, default=list(SECTIONS), help=only)
     quick = "measure small sizes, in minutes"
     parser.add_argument("--quick", dest="sizes", action="store_const", const=QUICK, default=Sizes(), help=quick)
@@ -63,8 +70,8 @@ def parse() -> argparse.Namespace:
 
 
 def sections_named(names: str) -> list[str]:
-    """Splits a comma-separated list of sections."""
-    sections = names.split(",")
+    """Splits a comma-separated list of sections; `ladder` is all of its rungs."""
+    sections = names.replace("ladder", ",".join(LADDER)).split(",")
     if unknown := set(sections) - SECTIONS.keys():
         raise argparse.ArgumentTypeError(f"section ({', '.join(sorted(unknown))}) must be one of {', '.join(SECTIONS)}")
     return sections

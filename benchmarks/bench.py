@@ -13,9 +13,11 @@ class Sizes:
     products: int = 15  # of large matrices, whose median is the rate
     steps: int = 100  # of a loop or a command whose step is timed
     process_steps: int = 2000  # of the recipe, which evaluates after each eighth of them
-    fast_steps: int = 100  # of the fast recipe
     changes: int | None = None  # changes to the fast recipe, counting the unchanged recipe; None is all
-    seeds: int = 10  # of the fast recipe, with an exact loss for each
+    seeds: dict[str, int] = field(  # of each recipe of the ladder
+        default_factory=lambda: {"shakespeare_char_fast": 20, "shakespeare_char_better": 5, "shakespeare_char_best": 5}
+    )
+    rung_steps: int | None = None  # of each of these recipes; None is its own
     samples: int = 10
     characters: dict[int, int] = field(default_factory=lambda: {64: 500, 256: 250})  # in a sample, by block size
     texts_mb: tuple[int, ...] = (1, 16, 256, 2048)
@@ -23,8 +25,9 @@ class Sizes:
 
 
 QUICK = Sizes(
-    1, 1, products=2, steps=24, process_steps=16, fast_steps=16, changes=2, seeds=1,
-    samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1,
+    1, 1, products=2, steps=24, process_steps=16, changes=2,
+    seeds={"shakespeare_char_fast": 1, "shakespeare_char_better": 1, "shakespeare_char_best": 1},
+    rung_steps=16, samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.bench import Bench
@@ -43,6 +44,21 @@ def nanogpt_train(bench: Bench, steps: int, eval_interval: int) -> Figures:
     process_s, output = run(bench, command, cwd=bench.nanogpt)
     times_ms = [float(ms) for ms in re.findall(r"^iter \d+: .*time ([\d.]+)ms", output, re.MULTILINE)]
     return {"process_s": process_s, "step_ms": steady_ms(times_ms, eval_interval)}
+
+
+def nanogpt_base_step_ms(bench: Bench) -> float:
+    """Returns the time of a step of nanoGPT's base recipe, 256 characters in batches of 64, on this CPU."""
+    flags = [
+        "--device=cpu",
+        "--compile=False",
+        "--eval_iters=1",
+        "--log_interval=1",
+        f"--out_dir={bench.work / 'base'}",
+    ]
+    command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *flags, "--max_iters=3"]
+    _, output = run(bench, command, cwd=bench.nanogpt)
+    _, *times_ms = re.findall(r"^iter \d+: .*time ([\d.]+)ms", output, re.MULTILINE)  # the first includes an evaluation
+    return median(map(float, times_ms))
 
 
 def timed(bench: Bench, command: list[str]) -> Figures:

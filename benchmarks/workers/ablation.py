@@ -1,4 +1,4 @@
-"""The fast recipe with one ingredient changed: exact loss and step time."""
+"""A recipe of the ladder with one ingredient changed: exact loss and step time."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ from chargpt_lightning.models import modern
 from chargpt_lightning.optim import muon
 from chargpt_lightning.utils.hardware import keep_freed_memory
 
-Build = Callable[..., Any]  # builds the CharGPT of the fast recipe; keyword arguments override its settings
+Build = Callable[..., Any]  # builds the CharGPT of the recipe; keyword arguments override its settings
 
 
 def learned_positions(build: Build) -> CharGPT:
@@ -56,6 +56,21 @@ def gelu(build: Build) -> CharGPT:
     return module
 
 
+def no_n_grams(build: Build) -> CharGPT:
+    """No embeddings of n-grams."""
+    return build(n_gram=1)
+
+
+def trigrams_at_most(build: Build) -> CharGPT:
+    """Embeddings of bigrams and trigrams only."""
+    return build(n_gram=3)
+
+
+def no_dropout_of_n_grams(build: Build) -> CharGPT:
+    """Every n-gram is used in every update."""
+    return build(n_gram_dropout=0.0)
+
+
 def one_character_embedded(build: Build) -> CharGPT:
     """GPT-2's embedding of each character alone, without the three before it."""
     modern.EMBEDDING_WIDTH = 1
@@ -80,7 +95,7 @@ def tied_head(build: Build) -> CharGPT:
 
 
 def adamw_alone(build: Build) -> CharGPT:
-    """AdamW for all weights, at the best of 1, 3, 5 and 10 times nanoGPT's learning rate at 100 updates."""
+    """AdamW for all weights, at the best of 1, 3, 5 and 10 times nanoGPT's learning rate for the fast recipe."""
     return build(optimizer="adamw", learning_rate=5e-3, min_lr=5e-4)
 
 
@@ -129,7 +144,7 @@ def zero_head_and_projections(build: Build) -> CharGPT:
 
 
 def nothing(build: Build) -> CharGPT:
-    """The fast recipe unchanged."""
+    """The recipe unchanged."""
     return build()
 
 
@@ -137,6 +152,7 @@ CHANGES = {
     change.__name__: change
     for change in (
         nothing,
+        *(no_n_grams, trigrams_at_most, no_dropout_of_n_grams),
         *(adamw_alone, gelu, one_character_embedded, no_norm_of_the_embedding),  # replace an ingredient of the recipe
         *(learned_positions, no_norm_of_queries_and_keys, tied_head),
         *(zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights),  # tried and not kept
@@ -145,20 +161,21 @@ CHANGES = {
 }
 
 
-def measure(text: str, change: str, seed: int, steps: int, batch_size: int) -> Figures:
-    """Trains with the change of this name; returns exact val loss and step time."""
+def measure(text: str, recipe: str, change: str, seed: int, steps: int | None = None) -> Figures:
+    """Trains a recipe, or its first steps, with the change of this name; returns exact val loss and step time."""
     keep_freed_memory()
-    recipe = yaml.safe_load((ROOT / "configs/shakespeare_char_fast.yaml").read_text(encoding="utf-8"))["model"]
+    settings = yaml.safe_load((ROOT / f"configs/{recipe}.yaml").read_text(encoding="utf-8"))
+    model, steps = settings["model"], steps or settings["trainer"]["max_steps"]
     L.seed_everything(seed, verbose=False)
-    data = CharDataModule(text, batch_size, block_size=recipe["block_size"], seed=seed)
+    data = CharDataModule(text, settings["data"]["batch_size"], block_size=model["block_size"], seed=seed)
     data.setup("fit")
-    module = CHANGES[change](lambda **changed: CharGPT(data.alphabet, **recipe | {"lr_decay_iters": steps} | changed))
+    module = CHANGES[change](lambda **changed: CharGPT(data.alphabet, **model | {"lr_decay_iters": steps} | changed))
     precision = list(precisions().values())[-1]
     times_ms = train(module, islice(data.train_dataloader(), steps), precision)
     quiet: Any = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = L.Trainer(accelerator="cpu", precision=precision, **quiet)  # type: ignore[arg-type]
     (figures,) = trainer.validate(
-        module, datamodule=CharDataModule(text, 256, block_size=recipe["block_size"]), verbose=False
+        module, datamodule=CharDataModule(text, 256, block_size=model["block_size"]), verbose=False
     )
     return {"step_ms": steady_ms(times_ms, eval_interval=steps), "val_loss": figures["val/loss"]}
 

@@ -13,7 +13,7 @@ It differs from `gpt` in
 Shapes: B batch, T time, C channels (n_embd), H heads, D head size (C / H), V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,17 @@ N_GRAM_ROWS = 32_749  # of the table, a prime: in Tiny Shakespeare one for each 
 HASH_BASE = 7_919
 
 
-def hashed_n_grams(ids: Tensor, longest: int) -> Iterator[Tensor]:
-    """Yields the row of the n-gram that ends at each of ids (B, T), as (B, T), for n from 2 to `longest`.
+def hashed_n_grams(ids: Tensor, longest: int) -> Tensor:
+    """Returns the row of each n-gram that ends at each of ids (B, T), for n from 2 to `longest`: (longest - 1, B, T).
 
     The row is a rolling hash (Karp and Rabin 1987). Characters before the first count as a character of their own.
     """
-    characters = rows = ids.long() + 1
-    for n in range(2, longest + 1):
-        earlier = F.pad(characters, (n - 1, 0))[:, : ids.size(1)]
-        rows = (rows * HASH_BASE + earlier) % N_GRAM_ROWS
-        yield rows
+    characters = ids.long() + 1
+    rows = [characters]
+    for distance in range(1, longest):
+        earlier = F.pad(characters, (distance, 0))[:, : ids.size(1)]
+        rows.append((rows[-1] * HASH_BASE + earlier) % N_GRAM_ROWS)
+    return torch.stack(rows[1:])
 
 
 def rope(positions: Tensor, head_size: int) -> Tensor:
@@ -140,8 +141,10 @@ class Transformer(nn.Module):
         T = ids.size(1)
         by_shift = self.wte(ids).chunk(EMBEDDING_WIDTH, dim=2)  # (B, T, C) each
         x = torch.stack([F.pad(part, (0, 0, shift, 0))[:, :T] for shift, part in enumerate(by_shift)]).sum(dim=0)
-        for rows in hashed_n_grams(ids, self.n_gram):
-            x = x + self.n_gram_dropout(self.wne(rows))
+        if self.n_gram > 1:
+            rows = hashed_n_grams(ids, self.n_gram)
+            n_grams = self.n_gram_dropout(self.wne(rows).flatten(0, 1))  # (n * B, T, C), n for bigrams and longer
+            x = x + n_grams.unflatten(0, rows.shape[:2]).sum(dim=0)
         return self.drop(self.ln_e(x))
 
     def apply_blocks(self, x: Tensor, start: int, caches: Sequence[KVCache | None]) -> Tensor:

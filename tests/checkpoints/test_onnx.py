@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from support.command_line import FAST, TINY
+from support.command_line import FAST, N_GRAMS, TINY
 
 from chargpt_lightning import CharGPT
 
@@ -14,7 +14,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript", reason="of an extra, is not installed")
 
 
-@pytest.mark.parametrize("flags", [[], FAST, [*FAST, "--model.block_size", "1"]])
+@pytest.mark.parametrize("flags", [[], FAST, [*FAST, *N_GRAMS], [*FAST, *N_GRAMS, "--model.block_size", "1"]])
 def test_onnx_runtime_computes_the_same_logits(run, flags):
     assert run(*TINY, *flags).code == 0
     result = run("export", "--format", "onnx", "--out", "onnx")

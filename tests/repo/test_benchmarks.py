@@ -4,19 +4,23 @@ import json
 import math
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
+from support import nanogpt_training
+from support.nanogpt_folder import prepare
 from support.processes import Python
 
 pytest.importorskip("termios", reason="the benchmarks run commands at pseudo-terminals")
 
-from benchmarks import compilation, contenders, fast, sampling
-from benchmarks.__main__ import main
+from benchmarks import compilation, contenders, ladder, ladder_picture, sampling
+from benchmarks.__main__ import SECTIONS, main
 from benchmarks.bench import QUICK, Bench
 from benchmarks.clock import WARMUP, steady_ms, steps_ms
 from benchmarks.compilation import break_even
-from benchmarks.contenders import nanogpt_train, run
+from benchmarks.contenders import nanogpt_base_step_ms, nanogpt_train, run
 from benchmarks.figures import Row, compare, interleave, not_measured, table
 from benchmarks.growth import repeat
 from benchmarks.step import add_shares
@@ -28,10 +32,12 @@ from chargpt_lightning.optim import muon
 
 NANOGPT = {
     "train.py": """
-import sys
+import pathlib, shutil, sys
 flags = dict(flag.removeprefix("--").split("=") for flag in sys.argv[2:])
+pathlib.Path(flags["out_dir"]).mkdir(exist_ok=True)
+shutil.copy("trained.pt", flags["out_dir"] + "/ckpt.pt")
 for step in range(int(flags["max_iters"]) + 1):
-    slow = step % int(flags["eval_interval"]) == 0
+    slow = step % int(flags.get("eval_interval", 250)) == 0
     print(f"iter {step}: loss 4.0000, time {1000 if slow else 25}.00ms, mfu -100.00%")
 """,
     "sample.py": "import tiktoken",
@@ -59,6 +65,8 @@ def nanogpt(tmp_path) -> Path:
     directory.mkdir()
     for name, source in NANOGPT.items():
         (directory / name).write_text(source, encoding="utf-8")
+    prepare(str(directory / "data/shakespeare_char"), nanogpt_training.TEXT)
+    torch.save(nanogpt_training.NanoGPT().content(), directory / "trained.pt")
     return directory
 
 
@@ -121,6 +129,7 @@ def test_a_text_grows_by_repetition(tmp_path):
 def test_step_times_are_read_from_nanogpts_log(tmp_path, nanogpt):
     bench = Bench(tmp_path, Path("verse.txt"), nanogpt, QUICK)
     assert nanogpt_train(bench, steps=20, eval_interval=4)["step_ms"] == 25
+    assert nanogpt_base_step_ms(bench) == 25
 
 
 def test_an_error_contains_the_output_of_the_failed_command(tmp_path):
@@ -130,12 +139,12 @@ def test_an_error_contains_the_output_of_the_failed_command(tmp_path):
 
 
 def loss(change: str) -> float:
-    """Returns the exact loss of a short run of the fast recipe with one ingredient changed."""
+    """Returns the exact loss of a short run of the better recipe with one ingredient changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PL_GLOBAL_SEED", "0")
         for module, name in ((modern, "apply_rope"), (modern, "EMBEDDING_WIDTH"), (muon, "POLYNOMIALS")):
             patch.setattr(module, name, getattr(module, name))  # restored at the end, as changes overwrite them
-        return measure("verse.txt", change, seed=0, steps=WARMUP + 2, batch_size=4)["val_loss"]
+        return measure("verse.txt", "shakespeare_char_better", change, seed=0, steps=WARMUP + 2)["val_loss"]
 
 
 @pytest.mark.slow
@@ -164,24 +173,58 @@ def measured(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick", "--out", str(tmp_path / "figures.json"), *options])
         main()
         report = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-        assert capsys.readouterr().out.count("\n") == 2 + sum(map(len, report["sections"].values()))
+        printed = [line.split(" | ")[0].removeprefix("| ") for line in capsys.readouterr().out.splitlines()]
+        assert sum(name in report["sections"] for name in printed) == sum(map(len, report["sections"].values()))
         return report
 
-    for module in (contenders, fast, sampling):
+    for module in (contenders, ladder, sampling):
         monkeypatch.setattr(module, "run", forked)
-    monkeypatch.setattr(compilation, "precisions", lambda: {"float32": "32-true"})
+    for module in (compilation, ladder):
+        monkeypatch.setattr(module, "precisions", lambda: {"float32": "32-true"})
     return measured
 
 
 @pytest.mark.slow
-def test_every_section_is_measured(measured, nanogpt):
+def test_every_section_is_measured(measured, nanogpt, tmp_path):
     report = measured("--nanogpt", str(nanogpt), "--text", "verse.txt")
     against = {name: {row["against"] for row in rows} for name, rows in report["sections"].items()}
-    assert against.keys() == {"step", "process", "fast", "ablation", "sampling", "growth", "startup", "compile"}
-    assert "nanoGPT" in against["step"] & against["process"] & against["fast"]
-    assert against["ablation"] == {"nothing", "nothing, long"}
+    assert against.keys() == SECTIONS.keys()
+    assert "nanoGPT" in against["step"] & against["process"]
+    assert against["ablation"] == {"nothing, fast", "nothing, better", "nothing, best"}
     assert {"nanoGPT's sample.py", "nanoGPT's loop, block 256"} <= against["sampling"]
     assert not [row for row in report["sections"]["growth"] if not row["values"]]
+    rungs = ladder_picture.ladder(ladder_picture.rows_of([report]))
+    assert [*rungs] == [ladder.NANOGPT, ladder.NANOGPT_BASE, *(f"{recipe}, float32" for recipe in ladder.RUNGS)]
+    assert (tmp_path / "figures.png").exists()
+
+
+LADDER = [
+    Row("nanoGPT's CPU recipe", "process_s", [90.0, 110.0, 100.0]),
+    Row("nanoGPT's CPU recipe", "val_loss", [1.8982]),
+    Row("fast, bf16", "process_s", [7.0, 8.0]),
+    Row("fast, bf16", "val_loss", [1.85, 1.87]),
+    Row("fast, bf16", "train_loss", [1.8, 1.9]),
+    Row("nanoGPT's base recipe, computed", "process_s", [14_000.0]),
+    Row("nanoGPT's base recipe, computed", "val_loss", [1.4697]),
+]
+
+
+def test_the_ladder_shows_the_spread_of_the_seeds():
+    assert ladder_picture.table(ladder_picture.ladder(LADDER)).splitlines()[2:] == [
+        "| nanoGPT's CPU recipe | 1 | 1.7 min | 1.000 | 1.898 |  |  |  |",
+        "| fast, bf16 | 2 | 7.5 s | 0.075 | 1.860 | 1.888 | 1.870 | 1.850 |",
+        "| nanoGPT's base recipe, computed | 1 | 3.9 h | 140.000 | 1.470 |  |  |  |",
+    ]
+    assert "| 7.5 s |  | 1.860 |" in ladder_picture.table(ladder_picture.ladder(LADDER[2:5]))  # without nanoGPT
+
+
+def test_the_ladder_is_drawn_from_the_files_of_several_machines(tmp_path):
+    pytest.importorskip("matplotlib")
+    sections = {"nanogpt": LADDER[:2], "shakespeare_char_fast": LADDER[2:5], "step": [Row("fit", "step_ms", [1.0])]}
+    reports = [{"sections": {name: [asdict(row) for row in rows]}} for name, rows in sections.items()]
+    assert ladder_picture.rows_of(reports) == LADDER[:5]
+    ladder_picture.draw(ladder_picture.ladder(LADDER), tmp_path / "ladder.png")
+    assert (tmp_path / "ladder.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def test_there_are_configs():
-    assert {path.stem for path in CONFIGS} == {"shakespeare_char", "shakespeare_char_fast", "shakespeare_char_gpu"}
+    recipes = {"shakespeare_char" + rung for rung in ("", "_fast", "_better", "_best", "_gpu")}
+    assert {path.stem for path in CONFIGS} == recipes
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
