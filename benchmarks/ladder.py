@@ -1,6 +1,7 @@
 """The ladder: the loss that each recipe reaches and the time that it takes, with seeds it was not tuned with."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def measure(bench: Bench, recipe: str) -> Iterator[Row]:
 
 def fit(bench: Bench, recipe: str, precision: str, seed: int) -> Figures:
     """Runs the recipe's command with its own settings, then `validate` on the checkpoint that it keeps."""
+    print(f"{recipe}, {precision}, seed {seed}", file=sys.stderr)
     directory = bench.work / f"{recipe}-{precision}-{seed}"
     command = [*CHARGPT, "fit", "--config", str(ROOT / f"configs/{recipe}.yaml"), "--trainer.accelerator", "cpu"]
     settings = ["--trainer.precision", precision, "--seed_everything", str(seed), "--data.text", str(bench.text)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import nanogpt_training
+from support import ROOT, nanogpt_training
 from support.nanogpt_folder import prepare
 from support.processes import Python
 
@@ -225,6 +225,12 @@ def test_the_ladder_is_drawn_from_the_files_of_several_machines(tmp_path):
     assert ladder_picture.rows_of(reports) == LADDER[:5]
     ladder_picture.draw(ladder_picture.ladder(LADDER), tmp_path / "ladder.png")
     assert (tmp_path / "ladder.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_readme_shows_the_ladder_as_it_was_measured():
+    results = sorted((ROOT / "benchmarks/results").glob("*-ladder*.json"))
+    rows = ladder_picture.rows_of(json.loads(path.read_text(encoding="utf-8")) for path in results)
+    assert ladder_picture.table(ladder_picture.ladder(rows)) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
