@@ -15,6 +15,8 @@ from benchmarks.ladder import NANOGPT, NANOGPT_BASE, RUNGS
 
 Ladder = dict[str, dict[str, list[float]]]  # the values of each figure of each contender
 
+COLORS = {"float32": "C1", "bf16": "C0", "nanoGPT": "0.5"}
+TICKS = {5: "5 s", 20: "20 s", 60: "1 min", 300: "5 min", 1800: "30 min", 7200: "2 h", 28_800: "8 h"}
 HEADER = ("recipe", "seeds", "time", "of nanoGPT's", "exact val loss", "mean + 2 sd", "highest", "train loss")
 
 
@@ -55,23 +57,35 @@ def duration(seconds: float) -> str:
 
 
 def draw(found: Ladder, path: Path) -> None:
-    """Draws exact val loss over the logarithm of the time: a dot for each seed, and dashed what is computed."""
+    """Draws exact val loss over the logarithm of the time: a dot for each seed, a dashed line to what is computed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
+    labels: dict[str, tuple[float, float]] = {}
     for name, figures in found.items():
         losses, process_s = figures["val_loss"], median(figures["process_s"])
-        computed = name == NANOGPT_BASE
-        color = "0.5" if name in (NANOGPT, NANOGPT_BASE) else "C0" if name.endswith("bf16") else "C1"
+        recipe, _, precision = name.partition(", ")
+        color, computed = COLORS.get(precision, COLORS["nanoGPT"]), name == NANOGPT_BASE
         axes.plot(
-            [process_s] * len(losses), losses, "o", color=color, alpha=0.4, fillstyle="none" if computed else "full"
+            [process_s] * len(losses), losses, "o", color=color, alpha=0.5, fillstyle="none" if computed else "full"
         )
-        axes.annotate(name.replace(", ", "\n"), (process_s, fmean(losses)), (8, 0), textcoords="offset points")
+        labels[name if computed else recipe] = (process_s, fmean(losses))  # one label for all precisions
         if computed:
-            axes.plot([axes.get_xlim()[0], process_s], [losses[0]] * 2, "--", color=color, linewidth=1)
-    axes.set(xscale="log", xlabel="seconds of the complete command", ylabel="exact val loss, nats per character")
-    axes.grid(alpha=0.3, which="both")
+            axes.axhline(losses[0], color=color, linewidth=1, linestyle="--")
+    for recipe, point in labels.items():
+        right = point[0] > 1000
+        axes.annotate(
+            recipe,
+            point,
+            (-8 if right else 8, 6 if right else -4),
+            textcoords="offset points",
+            ha="right" if right else "left",
+        )
+    axes.set(xscale="log", xlabel="time of the complete command", ylabel="exact val loss, nats per character")
+    axes.set_xticks(list(TICKS), list(TICKS.values()))
+    axes.grid(alpha=0.3)
+    axes.legend([axes.plot([], [], "o", color=color)[0] for color in COLORS.values()], list(COLORS))
     figure.savefig(path)
 
 

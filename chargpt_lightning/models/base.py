@@ -11,7 +11,7 @@ from chargpt_lightning.utils.errors import ConfigError, require_at_most, require
 SHAPE = {"block_size": int, "n_layer": int, "n_head": int, "n_embd": int, "bias": bool, "n_gram": int}
 
 MAX_LAYERS = 10_000  # GPT-3 has 96
-MAX_N_GRAM = 32
+MAX_N_GRAM = 32  # longer ones hardly ever occur twice
 
 
 @dataclass(frozen=True)
