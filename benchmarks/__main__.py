@@ -3,7 +3,7 @@
     python -m benchmarks --nanogpt ~/nanoGPT --out figures.json
 
 Prints a table with the ratios, and writes all figures and a description of the machine to a file. A full run takes
-about 70 minutes on two cores; nothing else should run on the machine meanwhile.
+hours on two cores; nothing else should run on the machine meanwhile.
 """
 
 import argparse
@@ -31,7 +31,6 @@ SECTIONS: dict[str, Callable[[Bench], Iterable[Row]]] = {
     "startup": processes.measure_startup,
     "compile": compilation.measure,
 }
-LADDER = ("nanogpt", *ladder.RUNGS)
 
 
 def main() -> None:
@@ -47,7 +46,9 @@ def main() -> None:
                 figures = {section: [asdict(row) for row in rows] for section, rows in sections.items()}
                 options.out.write_text(json.dumps(report | {"sections": figures}, indent=2), encoding="utf-8")
     print(table(sections))
-    if options.out and (rungs := ladder_picture.ladder(row for name in LADDER for row in sections.get(name, []))):
+    if options.out and (
+        rungs := ladder_picture.ladder(row for name in ladder.SECTIONS for row in sections.get(name, []))
+    ):
         print(ladder_picture.table(rungs))
         ladder_picture.draw(rungs, options.out.with_suffix(".png"))
 
@@ -61,7 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--nanogpt", type=lambda path: Path(path).resolve(), metavar="DIR", help=nanogpt)
     text = "as --data.text; default: the input.txt in nanoGPT's data folder if it exists, otherwise plays"
     parser.add_argument("--text", help=text)
-    only = f"sections, comma-separated, or ladder for {','.join(LADDER)}; default: {','.join(SECTIONS)}"
+    only = f"sections, comma-separated, or ladder for {','.join(ladder.SECTIONS)}; default: {','.join(SECTIONS)}"
     parser.add_argument("--only", type=sections_named, default=list(SECTIONS), help=only)
     quick = "measure small sizes, in minutes"
     parser.add_argument("--quick", dest="sizes", action="store_const", const=QUICK, default=Sizes(), help=quick)
@@ -71,7 +72,7 @@ def parse() -> argparse.Namespace:
 
 def sections_named(names: str) -> list[str]:
     """Splits a comma-separated list of sections; `ladder` is all of its rungs."""
-    sections = names.replace("ladder", ",".join(LADDER)).split(",")
+    sections = names.replace("ladder", ",".join(ladder.SECTIONS)).split(",")
     if unknown := set(sections) - SECTIONS.keys():
         raise argparse.ArgumentTypeError(f"section ({', '.join(sorted(unknown))}) must be one of {', '.join(SECTIONS)}")
     return sections

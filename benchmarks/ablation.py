@@ -6,9 +6,10 @@ from itertools import count, islice
 from benchmarks.bench import Bench
 from benchmarks.contenders import worker
 from benchmarks.figures import Figures, Row, compare, interleave
+from benchmarks.ladder import RUNGS
 from benchmarks.workers.ablation import CHANGES
 
-FAST, BETTER, BEST = "shakespeare_char_fast", "shakespeare_char_better", "shakespeare_char_best"
+FAST, BETTER, BEST = RUNGS
 FEW = ("nothing", "no_n_grams", "no_dropout_of_n_grams")  # changes of the best recipe, each of which takes minutes
 
 

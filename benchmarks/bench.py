@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured; the defaults need about 70 minutes on two cores."""
+    """How much is measured; the defaults need hours on two cores."""
 
     rounds: int = 5  # of measurements that take seconds
     long_rounds: int = 3  # of measurements that take minutes

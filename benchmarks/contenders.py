@@ -48,14 +48,9 @@ def nanogpt_train(bench: Bench, steps: int, eval_interval: int) -> Figures:
 
 def nanogpt_base_step_ms(bench: Bench) -> float:
     """Returns the time of a step of nanoGPT's base recipe, 256 characters in batches of 64, on this CPU."""
-    flags = [
-        "--device=cpu",
-        "--compile=False",
-        "--eval_iters=1",
-        "--log_interval=1",
-        f"--out_dir={bench.work / 'base'}",
-    ]
-    command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *flags, "--max_iters=3"]
+    flags = ["--device=cpu", "--compile=False", "--eval_iters=1", "--log_interval=1"]
+    command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *flags]
+    command += ["--max_iters=3", f"--out_dir={bench.work / 'base'}"]
     _, output = run(bench, command, cwd=bench.nanogpt)
     _, *times_ms = re.findall(r"^iter \d+: .*time ([\d.]+)ms", output, re.MULTILINE)  # the first includes an evaluation
     return median(map(float, times_ms))

@@ -15,6 +15,7 @@ NANOGPT_BASE = "nanoGPT's base recipe, computed"
 BASE_UPDATES = 1750  # after which the base recipe has its best val loss, by its own estimate
 BASE_LOSS = 1.4697
 RUNGS = ("shakespeare_char_fast", "shakespeare_char_better", "shakespeare_char_best")
+SECTIONS = ("nanogpt", *RUNGS)
 FIRST_SEED = 1001  # no recipe was tuned with this seed or a later one
 
 

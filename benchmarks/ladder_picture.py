@@ -11,7 +11,7 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from benchmarks.figures import Row
-from benchmarks.ladder import NANOGPT, NANOGPT_BASE, RUNGS
+from benchmarks.ladder import NANOGPT, NANOGPT_BASE, SECTIONS
 
 Ladder = dict[str, dict[str, list[float]]]  # the values of each figure of each contender
 
@@ -23,7 +23,7 @@ HEADER = ("recipe", "seeds", "time", "of nanoGPT's", "exact val loss", "mean + 2
 def rows_of(reports: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Returns the rows of the ladder in results files."""
     sections = {name: rows for report in reports for name, rows in report["sections"].items()}
-    return [Row(**row) for name in ("nanogpt", *RUNGS) for row in sections.get(name, [])]
+    return [Row(**row) for name in SECTIONS for row in sections.get(name, [])]
 
 
 def ladder(rows: Iterable[Row]) -> Ladder:
