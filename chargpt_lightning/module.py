@@ -14,19 +14,20 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from chargpt_lightning.checkpoints.module_hooks import CheckpointHooks
 from chargpt_lightning.models import Architecture, build_network
-from chargpt_lightning.models.base import GPTConfig
+from chargpt_lightning.models.base import GPTConfig, LanguageModel
 from chargpt_lightning.models.loss import Evaluation, UpdateLosses, cross_entropy
 from chargpt_lightning.models.sharding import shard
 from chargpt_lightning.optim.config import OptimizerConfig, OptimizerName
 from chargpt_lightning.optim.gradients import as_number, clip_gradients, gradient_norm
 from chargpt_lightning.optim.lr_schedule import Decay
-from chargpt_lightning.sampling import SampleConfig, continue_prompt, derived_seed, eval_mode, ignore
+from chargpt_lightning.sampling.config import SampleConfig, derived_seed
+from chargpt_lightning.sampling.generation import continue_prompt, ignore
+from chargpt_lightning.sampling.text_methods import TextMethods
 from chargpt_lightning.utils.hardware import matmul_dtype
 from chargpt_lightning.utils.metrics import GRAD_NORM, LR, TRAIN_LOSS, VAL_LOSS
-from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
 
-class CharGPT(CheckpointHooks):
+class CharGPT(TextMethods, CheckpointHooks):
     """A character-level GPT and the way it is trained.
 
     The defaults are those of nanoGPT's recipe for a CPU. `train_loss` is the mean loss of the last update (of the last
@@ -97,7 +98,7 @@ class CharGPT(CheckpointHooks):
         self.save_hyperparameters(ignore=["compile"])  # compilation does not change the network
         _ = self.optimizer_config  # raises ConfigError now, not when training starts
         shape = GPTConfig(len(alphabet), block_size, n_layer, n_head, n_embd, dropout, bias, n_gram, n_gram_dropout)
-        self.gpt = build_network(architecture, shape)
+        self.gpt: LanguageModel = build_network(architecture, shape)
         self.train_loss = math.nan
         self._losses = UpdateLosses()
         self._grad_norm = torch.tensor(math.nan)
@@ -115,32 +116,6 @@ class CharGPT(CheckpointHooks):
     def _trains_as_configured(self) -> bool:
         """Whether no subclass has an optimizer of its own."""
         return type(self).configure_optimizers is CharGPT.configure_optimizers
-
-    @property
-    def vocab(self) -> CharVocab:
-        """Characters to ids and back."""
-        return CharVocab(self.hparams["alphabet"])
-
-    def sample(
-        self,
-        prompt: str = "\n",
-        max_new_tokens: int = 500,
-        temperature: float = 0.8,
-        top_k: int | None = 200,
-        top_p: float | None = None,
-        seed: int = 1337,
-        unknown: Unknown = "refuse",
-    ) -> str:
-        """Returns a prompt with its continuation, as the first sample of `predict`; the arguments are SampleConfig's.
-
-        Raises:
-            ConfigError: If a number is out of range, or the prompt is empty or not in the alphabet.
-        """
-        config = SampleConfig(prompt, 1, max_new_tokens, temperature, top_k, top_p, seed, unknown)
-        ids = encode_prompt(prompt, self.vocab, unknown).to(self.device)
-        with eval_mode(self.gpt):
-            (text,) = continue_prompt(self.gpt, ids, [0], config)
-        return self.vocab.decode(text)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids (B, T) to logits (B, T, V)."""

@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.figures import Figures
 from chargpt_lightning import GPT, GPTConfig
-from chargpt_lightning.sampling import SampleConfig, generate
+from chargpt_lightning.sampling.config import SampleConfig
+from chargpt_lightning.sampling.generation import generate
 
 SHAPE: dict[str, Any] = {"vocab_size": 65, "n_layer": 4, "n_head": 4, "n_embd": 128, "dropout": 0.0, "bias": False}
 

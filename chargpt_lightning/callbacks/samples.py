@@ -11,7 +11,8 @@ from torch import Tensor
 
 from chargpt_lightning.loggers.failures import failures_warned
 from chargpt_lightning.module import CharGPT
-from chargpt_lightning.sampling import SampleConfig, continue_prompt
+from chargpt_lightning.sampling.config import SampleConfig
+from chargpt_lightning.sampling.generation import continue_prompt
 
 MAX_CHARACTERS = 200  # a few lines, so that an evaluation stays short
 

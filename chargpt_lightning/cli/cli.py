@@ -20,7 +20,7 @@ from chargpt_lightning.cli.parser import Parser, configs_first, help_texts, join
 from chargpt_lightning.cli.run_config import SaveConfig, require_contained
 from chargpt_lightning.datamodule import CharDataModule
 from chargpt_lightning.module import CharGPT
-from chargpt_lightning.sampling import SampleConfig
+from chargpt_lightning.sampling.config import SampleConfig
 from chargpt_lightning.trainer.callback_validation import (
     prepare_callbacks,
     require_callbacks_that_work,

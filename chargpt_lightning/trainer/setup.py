@@ -25,7 +25,7 @@ from chargpt_lightning.loggers.csv_logger import History
 from chargpt_lightning.loggers.failures import start, tolerated
 from chargpt_lightning.loggers.tensorboard import TensorBoard
 from chargpt_lightning.loggers.wandb import Wandb
-from chargpt_lightning.sampling import SampleConfig
+from chargpt_lightning.sampling.config import SampleConfig
 from chargpt_lightning.trainer.resume import Origin
 from chargpt_lightning.trainer.validation import listed, other_loggers
 from chargpt_lightning.utils.errors import ConfigError

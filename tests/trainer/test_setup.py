@@ -13,7 +13,7 @@ from support.platforms import needs
 
 from chargpt_lightning import CharGPT
 from chargpt_lightning.loggers.tensorboard import TensorBoard
-from chargpt_lightning.sampling import SampleConfig
+from chargpt_lightning.sampling.config import SampleConfig
 from chargpt_lightning.trainer.setup import count_devices, trainer_arguments
 
 

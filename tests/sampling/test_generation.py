@@ -1,4 +1,4 @@
-"""From logits to the next character, and samples of any length."""
+"""Samples of any length, one character at a time."""
 
 import gc
 from types import SimpleNamespace
@@ -6,21 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from chargpt_lightning import GPT, CharGPT, GPTConfig, ModernGPT, sampling
+from chargpt_lightning import GPT, CharGPT, GPTConfig, ModernGPT
 from chargpt_lightning.callbacks.samples import LogSamples
-from chargpt_lightning.sampling import SampleConfig, continue_prompt, generate, next_ids
+from chargpt_lightning.sampling import generation
+from chargpt_lightning.sampling.config import SampleConfig
+from chargpt_lightning.sampling.generation import continue_prompt, draw, generate
+from chargpt_lightning.sampling.next_character import next_ids
 from chargpt_lightning.utils.errors import ConfigError
-
-LOGITS = torch.tensor([[1.0, 3.0, 2.0, 3.0, 0.0]])
-LARGEST_UNIFORM = 1 - 2**-24  # of float32
-
-
-def drawn(logits=LOGITS, draws=4000, **settings) -> torch.Tensor:
-    """How often each id was drawn, as a share."""
-    config = SampleConfig(**{"temperature": 1.0, "top_k": None, "max_new_tokens": draws} | settings)
-    ids = next_ids(logits.expand(draws, -1), config, config.uniforms(0))
-    assert ids.shape == (draws,)
-    return torch.bincount(ids, minlength=5) / draws
 
 
 def network(n_layer=3, block_size=8, architecture=GPT):
@@ -48,75 +40,6 @@ class Uncached:
 
     def next_logits(self, ids, caches):
         return self.gpt(ids[:, -self.gpt.config.block_size :])[:, -1]
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_characters_are_drawn_with_the_probabilities_of_the_softmax(temperature):
-    expected = torch.softmax(LOGITS[0] / temperature, dim=0)
-    torch.testing.assert_close(drawn(temperature=temperature), expected, atol=0.03, rtol=0)
-
-
-def test_temperature_zero_takes_the_likeliest():
-    assert drawn(temperature=0.0)[1] == 1.0
-
-
-@pytest.mark.parametrize("temperature", [1e-300, 1e-45, 1e-38, 1e-31])
-def test_a_temperature_too_small_for_float32_takes_the_likeliest(temperature):
-    logits = torch.tensor([[1.0, 3000.0, 2000.0, -1.0]])
-    assert next_ids(logits, SampleConfig(temperature=temperature), torch.tensor([0.5])).tolist() == [1]
-
-
-@pytest.mark.parametrize("top_p", [1e-45, 1e-50, 5e-324])
-def test_a_top_p_that_float32_rounds_to_zero_keeps_the_likeliest(top_p):
-    config = SampleConfig(temperature=1.0, top_p=top_p)
-    uniforms = torch.tensor([0.0, 0.5, 1 - 2**-24])
-    assert next_ids(torch.tensor([[1.0, 3.0, 2.0, -1.0]]).expand(3, -1), config, uniforms).tolist() == [1, 1, 1]
-
-
-def test_top_k_draws_from_the_k_likeliest():
-    assert (drawn(top_k=3) > 0).tolist() == [False, True, True, True, False]
-
-
-def test_ties_at_the_kth_place_are_all_kept():
-    assert (drawn(top_k=1) > 0).tolist() == [False, True, False, True, False]
-
-
-def test_top_k_above_the_vocabulary_changes_nothing():
-    assert torch.equal(drawn(top_k=200), drawn())
-
-
-def test_top_p_draws_from_the_fewest_that_reach_it():
-    logits = torch.log(torch.tensor([[0.1, 0.5, 0.05, 0.3, 0.05]]))
-    assert (drawn(logits, top_p=0.75) > 0).tolist() == [False, True, False, True, False]
-    assert (drawn(logits, top_p=0.85) > 0).tolist() == [True, True, False, True, False]
-    torch.testing.assert_close(drawn(logits, top_p=0.75)[1], torch.tensor(0.5 / 0.8), atol=0.03, rtol=0)
-
-
-def test_a_tiny_top_p_keeps_the_likeliest():
-    assert drawn(torch.tensor([[0.0, 2.0, 1.0, 0.0, 0.0]]), top_p=1e-9)[1] == 1.0
-
-
-@pytest.mark.parametrize("chance", [0.0, LARGEST_UNIFORM])
-@pytest.mark.parametrize("logits", [[0.0, -1e9, 3.0, -1e9], [-1e9, 2.0, 2.0, -1e9], [-1e9, -1e9, 0.1, -1e9]])
-def test_a_character_without_probability_is_never_drawn(logits, chance):
-    config = SampleConfig(temperature=1.0)
-    drawn = next_ids(torch.tensor([logits]), config, torch.tensor([chance]))
-    assert logits[int(drawn)] > -1e9
-
-
-def test_the_largest_chance_draws_a_character_despite_rounding():
-    torch.manual_seed(0)
-    ids = next_ids(torch.randn(10_000, 65), SampleConfig(), torch.full((10_000,), LARGEST_UNIFORM))
-    assert ids.max() < 65
-
-
-def test_uniforms_depend_on_seed_and_n_only():
-    def uniforms(seed, n, tokens=40):
-        return SampleConfig(seed=seed, max_new_tokens=tokens).uniforms(n)
-
-    assert torch.equal(uniforms(1, 2), uniforms(1, 2))
-    assert torch.equal(uniforms(1, 2), uniforms(1, 2, tokens=1000)[:40])
-    assert len({tuple(uniforms(seed, n).tolist()) for seed in range(5) for n in range(5)}) == 25
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": 1.0}, {"top_k": 3}, {"top_p": 0.9}])
@@ -158,24 +81,6 @@ def test_characters_are_drawn_one_by_one():
     characters = generate(network(), torch.tensor([1]), [0, 1], SampleConfig(max_new_tokens=7))
     assert next(characters).shape == (2,)
     assert len(list(characters)) == 6
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"num_samples": 0}, "num_samples (0) must be at least 1"),
-        ({"max_new_tokens": 0}, "max_new_tokens (0) must be at least 1"),
-        ({"top_k": 0}, "top_k (0) must be at least 1"),
-        ({"temperature": -0.1}, "temperature (-0.1) must be at least 0 and finite"),
-        ({"temperature": float("nan")}, "temperature (nan) must be at least 0 and finite"),
-        ({"top_p": 0.0}, "top_p (0.0) must be above 0 and at most 1"),
-        ({"top_p": 1.1}, "top_p (1.1) must be above 0 and at most 1"),
-    ],
-)
-def test_settings_out_of_range_are_refused(setting, message):
-    with pytest.raises(ConfigError) as error:
-        SampleConfig(**setting)
-    assert str(error.value) == message
 
 
 def test_an_empty_prompt_is_refused():
@@ -223,9 +128,16 @@ def test_a_longer_sample_keeps_no_more_tensors_alive(monkeypatch, draw):
         drawn.append(None)
         return next_ids(*args)
 
-    monkeypatch.setattr(sampling, "next_ids", watched)
+    monkeypatch.setattr(generation, "next_ids", watched)
     for characters in (11, 160):
         drawn = []
         draw(module, SampleConfig(max_new_tokens=characters))
     short, early, late = alive
     assert short == early == late
+
+
+@pytest.mark.parametrize("architecture", [GPT, ModernGPT])
+def test_each_character_comes_with_the_logits_that_it_was_drawn_from(architecture):
+    gpt, config = network(architecture=architecture), SampleConfig(temperature=0.0, max_new_tokens=20)
+    for texts, logits in draw(gpt, torch.tensor([1]), [0, 1], config):
+        assert texts[:, -1].tolist() == logits.argmax(dim=-1).tolist()

@@ -1,0 +1,1 @@
+"""Draws characters from logits, writes text with a network, and rates texts."""
