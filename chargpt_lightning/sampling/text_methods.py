@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from chargpt_lightning.models.loss import cross_entropy
 from chargpt_lightning.sampling.config import SampleConfig
 from chargpt_lightning.sampling.generation import Network, continue_prompt, draw
 from chargpt_lightning.sampling.next_character import next_probabilities
@@ -41,8 +41,7 @@ def surprisals(network: Network, ids: Tensor, block_size: int) -> Tensor:
     """
     found = [ids.new_zeros(0, dtype=torch.float32)]
     for inputs, targets in zip(_windows(ids[:-1], block_size), _windows(ids[1:], block_size), strict=True):
-        logits = network(inputs).flatten(0, 1).float()
-        found.append(F.cross_entropy(logits, targets.flatten(), reduction="none"))
+        found.append(cross_entropy(network(inputs), targets, "none"))
     return torch.cat(found)
 
 
