@@ -113,6 +113,13 @@ def shortened(text: str) -> str:
     return shortener.repr(text)
 
 
+def visible(character: str) -> str:
+    """Returns a character as it is shown in a text: the end of a line as an arrow, unprintable characters escaped."""
+    if character == "\n":
+        return "↵\n"
+    return character if character.isprintable() else repr(character)[1:-1]
+
+
 def code_points(text: str) -> np.ndarray:
     """Returns the Unicode code points (len(text),) of a text."""
     # A prompt typed in another encoding contains lone surrogates: they must pass, to be reported as unknown characters.

@@ -10,7 +10,7 @@ from support.platforms import needs
 
 from chargpt_lightning import CharDataModule, CharGPT, CharVocab
 from chargpt_lightning.utils.errors import ConfigError
-from chargpt_lightning.vocab import encode_prompt
+from chargpt_lightning.vocab import encode_prompt, visible
 
 ALPHABET = "".join(sorted(set(VERSE)))
 
@@ -146,3 +146,20 @@ def test_a_text_without_newlines_is_trained_on_and_sampled_from(run):
     assert "prompt: 'A', because the vocabulary has no newline\n" in sampled.err
     assert re.fullmatch("A[ACGT]{5}\n", sampled.out)
     assert len(CharGPT.load_from_checkpoint(command.split()[-1]).sample(max_new_tokens=5)) == 6
+
+
+@pytest.mark.parametrize(
+    ("character", "shown"),
+    [
+        ("a", "a"),
+        (" ", " "),
+        ("\n", "↵\n"),
+        ("\t", r"\t"),
+        ("\0", r"\x00"),
+        ("\u3000", r"\u3000"),
+        ("日", "日"),
+        ("\\", "\\"),
+    ],
+)
+def test_what_cannot_be_seen_of_a_character_is_shown(character, shown):
+    assert visible(character) == shown

@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "predict": "Samples text from a checkpoint.",
     "export": "Converts a checkpoint to the format of another program.",
     "plot": "Plots the losses and learning rates of runs into one figure.",
+    "play": "Serves a local page that tries checkpoints.",
 }
 DESCRIPTION = "Trains, validates and samples a character-level GPT."
 VERSION_LINE = f"{PACKAGE} {VERSION}"

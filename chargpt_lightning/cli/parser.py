@@ -14,6 +14,7 @@ from chargpt_lightning.cli.export import export, export_parser
 from chargpt_lightning.cli.flag_help import HelpFormatter, arranged
 from chargpt_lightning.cli.help import DESCRIPTION, SUBCOMMANDS, VERSION_LINE
 from chargpt_lightning.cli.paths import expand_paths
+from chargpt_lightning.cli.play.command import play, play_parser
 from chargpt_lightning.cli.plot import plot, plot_parser
 from chargpt_lightning.cli.recipes import find_config, section_of
 from chargpt_lightning.cli.shell_completion import PrintCompletion
@@ -23,7 +24,11 @@ from chargpt_lightning.utils.console import program_name
 _USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's default lists every option
 
 Tool = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # makes the parser, given its name; does the work
-TOOLS: dict[str, Tool] = {"export": (export_parser, export), "plot": (plot_parser, plot)}  # need no trainer
+TOOLS: dict[str, Tool] = {  # need no trainer
+    "export": (export_parser, export),
+    "plot": (plot_parser, plot),
+    "play": (play_parser, play),
+}
 TRAINED = [name for name in SUBCOMMANDS if name not in TOOLS]
 
 

@@ -72,7 +72,8 @@ def explanation(message: str, flags: Mapping[str, list[str]]) -> str:
     if match := re.search(NO_FLAG, message):
         if not match[1].startswith("-"):
             return _stray(match[1], subcommand)
-        return _no_setting(match[1].partition("=")[0], subcommand, flags[subcommand] + NANOGPT)
+        others = [] if subcommand in ("export", "plot", "play") else NANOGPT
+        return _no_setting(match[1].partition("=")[0], subcommand, flags[subcommand] + others)
     if match := re.search(NO_CLASS, message):
         return _no_class(*match.groups())
     if match := re.search(CLASS_ERROR, message):

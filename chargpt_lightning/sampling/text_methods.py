@@ -27,6 +27,13 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
+def ranked(logits: Tensor, config: SampleConfig, vocab: CharVocab) -> dict[str, float]:
+    """Returns how likely each character is to be drawn from logits (V,), the likeliest first."""
+    (kept,) = next_probabilities(logits[None], config)
+    probabilities, order = (kept / kept.sum()).sort(descending=True, stable=True)
+    return dict(zip(vocab.decode(order), probabilities.tolist(), strict=True))
+
+
 @torch.no_grad()
 def surprisals(network: Network, ids: Tensor, block_size: int) -> Tensor:
     """Rates each character of a text as an evaluation does: in windows, each of which starts without context.
@@ -101,9 +108,7 @@ class TextMethods(nn.Module):
         ids = encode_prompt(prompt, self.vocab, config.unknown).to(self.device)
         with eval_mode(self.gpt):
             ((_, logits),) = draw(self.gpt, ids, [0], config)
-        (kept,) = next_probabilities(logits, config)
-        probabilities, order = (kept / kept.sum()).sort(descending=True, stable=True)
-        return dict(zip(self.vocab.decode(order), probabilities.tolist(), strict=True))
+        return ranked(logits[0], config, self.vocab)
 
     def surprisals(self, text: str) -> Tensor:
         """Returns how unlikely the network finds each character of a text but the first: -ln p, (T - 1,), in nats.

@@ -126,6 +126,27 @@ def checkpoint_at(path: Path, name: str) -> Path:
     raise ConfigError(f"ckpt_path ({path}) must be a run with a checkpoint, but it has none yet")
 
 
+def name_of(checkpoint: Path) -> str:
+    """Returns the shortest `--ckpt_path` of a checkpoint: of a run's best one, the run's directory."""
+    run = checkpoint.parent.parent
+    return str(run if checkpoint == _first_existing(run, "best") and is_run(run) else checkpoint)
+
+
+def checkpoints_beside(ckpt_path: str, most: int) -> list[Path]:
+    """Returns the checkpoints of a run, oldest first, at most so many, evenly spread.
+
+    Args:
+        ckpt_path: The run, or one of them. A checkpoint that is in no run is the only one.
+        most: How many.
+
+    Raises:
+        ConfigError: If the run has no checkpoint.
+    """
+    one = checkpoint_at(Path(ckpt_path), "best")
+    found = list(one.parent.glob("*.ckpt")) if is_run(one.parent.parent) else [one]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)[:: -(-len(found) // most)]
+
+
 def newest_checkpoint(root: Path, name: str) -> Path:
     """Finds the checkpoint of the newest run; if there are no runs, nanoGPT's ckpt.pt.
 
@@ -137,7 +158,7 @@ def newest_checkpoint(root: Path, name: str) -> Path:
     Raises:
         ConfigError: If there is no run, or if the newest run has no checkpoint.
     """
-    runs = _newest_first(root.glob("**/config.yaml"))
+    runs = runs_below(root)
     found = {run: _first_existing(run, name) for run in runs}
     if not runs and (nanogpt := root / "ckpt.pt").is_file():
         return nanogpt
@@ -150,6 +171,11 @@ def newest_checkpoint(root: Path, name: str) -> Path:
         f"ckpt_path ({name}) must be in the newest run, but {newest} has no checkpoint yet; "
         f"to use an earlier one: --ckpt_path {earlier}"
     )
+
+
+def runs_below(root: Path) -> list[Path]:
+    """Returns the runs in a directory, at any depth; the one that was started or resumed last is first."""
+    return _newest_first(root.glob("**/config.yaml"))
 
 
 def _elsewhere(name: str) -> str:

@@ -51,7 +51,7 @@ def test_the_help_lists_the_subcommands_and_flags_that_the_parser_accepts(run, p
 
 
 def test_a_subcommand_is_needed(run):
-    names = "fit, validate, predict, export, plot"
+    names = "fit, validate, predict, export, plot, play"
     message = f"must be one of {names}; `chargpt --help` describes them"
     assert refused(run) == f"subcommand (none) {message}"
     assert refused(run, "test", "--trainer.max_steps", "5") == f"subcommand (test) {message}"
@@ -59,5 +59,5 @@ def test_a_subcommand_is_needed(run):
 
 
 def test_a_flag_instead_of_a_subcommand_is_refused_by_the_parser(run):
-    message = "the settings must be followed by what to do with them: fit, validate, predict, export, plot"
+    message = "the settings must be followed by what to do with them: fit, validate, predict, export, plot, play"
     assert refused(run, "--config", "shakespeare_char") == message

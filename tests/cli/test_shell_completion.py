@@ -32,7 +32,7 @@ def complete(printed):
 @needs("shtab")
 def test_bash_completes_subcommands_flags_and_their_values(complete):
     assert complete("f") == ["fit"]
-    assert set(complete("")) == {"fit", "validate", "predict", "export", "plot"}
+    assert set(complete("")) == {"fit", "validate", "predict", "export", "plot", "play"}
     assert complete("fit", "--trainer.max_st") == ["--trainer.max_steps"]
     assert complete("fit", "--model.architecture", "") == ["gpt2", "modern"]
     assert complete("fit", "--model.architecture", "modern", "--data.ba") == ["--data.batch_size"]

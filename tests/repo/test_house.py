@@ -28,7 +28,7 @@ NO_LIGHTNING = {"models", "optim", "sampling", "utils", "vocab"}
 ASK_FOR_THE_RANK = {"utils.console", "utils.run_dir"}
 RANK = "lightning.pytorch.utilities"
 MUST_NOT_MEET = {"module": {"data", "datamodule"}, "datamodule": {"models", "optim", "module"}}
-MOST_ENTRIES, MOST_LINES, MOST_LINES_OF_A_FUNCTION = 16, 260, 50
+MOST_ENTRIES, MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_THE_PAGE = 16, 260, 50, 300
 
 
 def sources(package: Path) -> dict[str, ast.Module]:
@@ -140,6 +140,13 @@ def oversized(package: Path) -> list[str]:
     return found
 
 
+def large_page(package: Path) -> list[str]:
+    """The page of `play`, which is to stay small, if it has too many lines; blank ones do not count."""
+    texts = [path.read_text(encoding="utf-8") for path in (package / "cli/play").glob("*.py")]
+    lines = sum(bool(line.strip()) for text in texts for line in text.splitlines())
+    return [f"cli/play has {lines} lines"] * (lines > MOST_LINES_OF_THE_PAGE)
+
+
 def untested(package: Path) -> list[str]:
     """Modules without a test file at the same path below tests/; `__main__` is tested in tests/end_to_end."""
     modules = [path.relative_to(package) for path in sorted(package.rglob("*.py")) if not path.stem.startswith("__")]
@@ -149,7 +156,7 @@ def untested(package: Path) -> list[str]:
     ]
 
 
-RULES = (circles, upward_imports, lightning_imports, meetings, relative_imports, oversized, untested)
+RULES = (circles, upward_imports, lightning_imports, meetings, relative_imports, oversized, large_page, untested)
 BREACHES = [  # rule, file, what is added to it, what it reports
     (circles, "models/attention.py", "from chargpt_lightning.models.base import GPTConfig", "models.attention is in a"),
     (circles, "utils/errors.py", "def f():\n    from chargpt_lightning.vocab import CharVocab", "utils is in a circle"),
@@ -172,6 +179,7 @@ BREACHES = [  # rule, file, what is added to it, what it reports
     (oversized, "eighth.py", "", "17 entries at the top"),
     (oversized, "vocab.py", "\n" * 300, "vocab.py has "),
     (oversized, "vocab.py", "def f():\n" + "    pass\n" * 50, "vocab.py: f has 51 lines"),
+    (large_page, "cli/play/more.py", "pass\n" * 200, "cli/play has "),
     (untested, "optim/adam.py", "", "optim/adam.py has no tests/optim/test_adam.py"),
     (untested, "metrics.py", "", "metrics.py has no tests/test_metrics.py"),
 ]
@@ -196,14 +204,15 @@ HOUSE = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
 
 def test_the_map_has_a_line_for_every_file():
     """Folders before their files, in the order of the tree."""
-    mapped, folder = [], ""
+    mapped, above = [], []
     for indent, name in re.findall(r"^    ( *)(\w+(?:/|\.py)) {2,}\S", HOUSE, re.MULTILINE):
-        folder = "" if not indent else folder
-        mapped.append(folder + name)
-        folder = name if name.endswith("/") else folder
-    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
-    folders = {f"{file.split('/')[0]}/" for file in files if "/" in file}
-    assert sorted(mapped) == sorted(folders | {file for file in files if not file.endswith("/__init__.py")})
+        above = above[: len(indent) // 4]
+        mapped.append("".join(above) + name)
+        above += [name] * name.endswith("/")
+    files = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
+    folders = {f"{folder.as_posix()}/" for file in files for folder in file.parents if folder.name}
+    names = {file.as_posix() for file in files if file.stem != "__init__" or not file.parent.name}
+    assert sorted(mapped) == sorted(folders | names)
 
 
 def test_the_map_has_the_floors_and_the_arrows_between_rooms():

@@ -50,6 +50,9 @@ class Python:
     def kill(self) -> None:
         self._process.kill()
 
+    def signal(self, signum: int) -> None:
+        os.kill(self._process.pid, signum)
+
     def result(self, timeout_s: float = 120) -> Result:
         """Waits for its end; after the timeout, kills it and what it started."""
         self._process.join(timeout_s)

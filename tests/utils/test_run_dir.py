@@ -14,12 +14,15 @@ from chargpt_lightning import CharGPT
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.run_dir import (
     checkpoint_at,
+    checkpoints_beside,
     claim_directory,
     is_run,
     lock_directory,
+    name_of,
     newest_checkpoint,
     relative_to_cwd,
     release_directory,
+    runs_below,
 )
 
 WANDB_CONFIG = """\
@@ -267,3 +270,40 @@ def test_a_run_that_wrote_nothing_leaves_no_directory(left):
         (run / name).touch()
     release_directory(run)
     assert run.exists() == ("metrics.csv" in left)
+
+
+def test_the_best_checkpoint_of_a_run_is_named_by_its_directory():
+    run = made_run(Path("runs/version_0"))
+    best, last = run / "checkpoints/best.ckpt", run / "checkpoints/last.ckpt"
+    assert name_of(best) == str(run)
+    last.touch()
+    assert (name_of(best), name_of(last)) == (str(run), str(last))
+    best.unlink()
+    assert name_of(last) == str(run)
+    assert name_of(Path("nanogpt/ckpt.pt")) == str(Path("nanogpt/ckpt.pt"))
+
+
+def test_runs_are_found_at_any_depth_the_newest_first():
+    runs = [made_run(Path("runs/a/b/version_0")), made_run(Path("runs/version_0"))]
+    for run, time_ns in zip(runs, (2_000_000_000, 1_000_000_000), strict=True):
+        os.utime(run / "config.yaml", ns=(time_ns, time_ns))
+    assert runs_below(Path("runs")) == runs
+    assert runs_below(Path("runs/a")) == runs[:1]
+    assert runs_below(Path("nowhere")) == []
+
+
+@pytest.mark.parametrize(("most", "steps"), [(9, [0, 1, 2, 3, 4]), (4, [0, 2, 4]), (2, [0, 3]), (1, [0])])
+def test_the_checkpoints_of_a_run_are_spread_evenly_over_their_times(most, steps):
+    folder = made_run(Path("runs/version_0")) / "checkpoints"
+    names = ["step=1.ckpt", "step=10.ckpt", "step=2.ckpt", "best.ckpt", "last.ckpt"]
+    for step, name in enumerate(names):
+        (folder / name).touch()
+        os.utime(folder / name, ns=(step, step))
+    expected = [folder / names[step] for step in steps]
+    assert checkpoints_beside("runs/version_0", most) == checkpoints_beside(str(folder / "last.ckpt"), most) == expected
+
+
+def test_a_checkpoint_in_no_run_is_alone():
+    Path("ckpt.pt").touch()
+    Path("other.ckpt").touch()
+    assert checkpoints_beside("ckpt.pt", 6) == [Path("ckpt.pt")]

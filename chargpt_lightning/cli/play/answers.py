@@ -1,0 +1,144 @@
+"""What the page answers: texts, probabilities, shades and curves."""
+
+import html
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import gradio as gr
+from torch import Tensor
+
+from chargpt_lightning.cli.play.networks import load
+from chargpt_lightning.cli.predict_command import predict_command
+from chargpt_lightning.sampling.config import SampleConfig
+from chargpt_lightning.sampling.generation import draw
+from chargpt_lightning.sampling.text_methods import ranked
+from chargpt_lightning.utils import plotting
+from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.vocab import CharVocab, encode_prompt, shortened, visible
+
+INTERVAL = 0.1  # seconds between two views of a text that is being written
+MOST_SHOWN = 3000  # characters of a text that was pasted
+MOST_BARS = 10
+MOST_BITS = 8  # of the strongest shade
+NAMES = {" ": "space", "\n": "newline", "\t": "tab"}
+
+Tokens = list[tuple[str, float | None]]  # characters, and how strongly each is shaded
+Position = tuple[CharVocab, Tensor, str]  # the logits (V,) there, and the character that was drawn
+
+
+@dataclass
+class Written:
+    """A text that is being written, with the logits (V,) from which each character was drawn."""
+
+    vocab: CharVocab
+    prompt: str
+    text: str = ""
+    logits: list[Tensor] = field(default_factory=list)
+
+    def tokens(self, marked: int = 0) -> Tokens:
+        """Returns the end of the prompt as one token, then each character; one is marked."""
+        shades = (-0.5 if index == marked else 0.0 for index in range(1, 1 + len(self.text)))
+        return [(self.prompt[-MOST_SHOWN:], None), *zip(map(visible, self.text), shades, strict=True)]
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Shows an error in the browser, which would take its text for HTML."""
+    try:
+        yield
+    except (ConfigError, OSError) as error:
+        raise gr.Error(html.escape(str(error)), print_exception=False) from error
+
+
+def config_of(prompt: str, length: int, temperature: float, top_k: int, top_p: float, *others: Any) -> SampleConfig:
+    """Returns the settings that the page's inputs have; top_k 0 and top_p 1 draw from all characters."""
+    seed, unknown = others
+    top = (top_k or None, None if top_p == 1 else top_p)
+    return SampleConfig(prompt or "\n", 1, length, temperature, *top, seed or 0, unknown)
+
+
+def write(name: str, *settings: Any) -> Iterator[tuple[Tokens, str, Written]]:
+    """Yields the text as it is drawn, with the command that writes the same."""
+    with errors_shown():
+        config, model = config_of(*settings), load(name)
+        prompt = encode_prompt(config.prompt, model.vocab, config.unknown)
+        if skipped := len(config.prompt) - len(prompt):
+            gr.Warning(f"left out {skipped} characters of the prompt, which are not in the vocabulary")
+        command, written = predict_command(name, config), Written(model.vocab, model.vocab.decode(prompt))
+        shown = monotonic()
+        for texts, logits in draw(model.gpt, prompt, [0], config):
+            written.logits.append(logits[0].clone())
+            written.text += model.vocab.decode(texts[0, -1:])
+            if monotonic() - shown > INTERVAL:
+                yield written.tokens(), command, written
+                shown = monotonic()
+        yield written.tokens(), command, written
+
+
+def choose(written: Written, clicked: gr.SelectData) -> tuple[Tokens, Position]:
+    """Marks the character that was clicked, and returns its position; after the prompt, if that was clicked."""
+    index = clicked.index
+    position = (written.vocab, written.logits[max(index - 1, 0)], written.text[max(index - 1, 0) : index])
+    return written.tokens(index), position
+
+
+@errors_shown()
+def after_prompt(name: str, prompt: str) -> Position:
+    """Returns the position after a prompt, without characters that are not in the vocabulary."""
+    model = load(name)
+    known, _ = model.vocab.split_known(prompt)
+    ids = encode_prompt(known or "\n", model.vocab, "refuse")
+    ((_, logits),) = draw(model.gpt, ids, [0], SampleConfig(max_new_tokens=1))
+    return model.vocab, logits[0], ""
+
+
+@errors_shown()
+def why(position: Position | None, *settings: Any) -> list[dict[str, float]]:
+    """Returns the probabilities at a position, before and after temperature, top_k and top_p."""
+    if position is None:  # no network was loaded
+        return [{}, {}]
+    vocab, logits, drawn = position
+    after = config_of(*settings)
+    before = replace(after, temperature=1.0, top_k=None, top_p=None)
+    return [_bars(ranked(logits, config, vocab), drawn) for config in (before, after)]
+
+
+def _bars(probabilities: dict[str, float], drawn: str) -> dict[str, float]:
+    """Returns the likeliest characters and the drawn one, as they are labeled."""
+    likeliest = [character for character in [*probabilities][:MOST_BARS] if probabilities[character]]
+    labels = {character: NAMES.get(character) or visible(character) for character in [*likeliest, drawn] if character}
+    return {label + " (drawn)" * (character == drawn): probabilities[character] for character, label in labels.items()}
+
+
+@errors_shown()
+def rate(name: str, text: str) -> tuple[str, Tokens]:
+    """Returns the figures of a text, and its first characters with their shades."""
+    model = load(name)
+    known, unknown = model.vocab.split_known(text)
+    if len(known) < 2:
+        raise ConfigError(f"text ({shortened(text)}) must contain at least two characters of the vocabulary")
+    bits = model.surprisals(known) / math.log(2)
+    mean = bits.double().mean().item()
+    figures = f"{mean:.4f} bits per character, perplexity {2**mean:.4f}, over {len(bits):,} characters"
+    if unknown:
+        figures += f". Not in the vocabulary, left out: {shortened(''.join(dict.fromkeys(unknown)))}"
+    shades = [None, *(bits[: MOST_SHOWN - 1] / MOST_BITS).clamp(max=1).tolist()]
+    return figures, [(visible(character), shade) for character, shade in zip(known, shades, strict=False)]
+
+
+@errors_shown()
+def curves(runs: list[str], drawn: object) -> tuple[Any, Any]:
+    """Returns the curves of runs and a state, unless they are in the state that was drawn."""
+    state = [(run, Path(run, "metrics.csv").stat().st_mtime_ns) for run in runs]
+    return (gr.skip(), gr.skip()) if state == drawn or not runs else (plotting.draw([*map(Path, runs)]), state)
+
+
+def sample(checkpoint: Path, *settings: Any) -> str:
+    """Returns a text that a checkpoint writes."""
+    config = vars(config_of(*settings))
+    return load(str(checkpoint)).sample(**{name: config[name] for name in config if name != "num_samples"})

@@ -1,0 +1,40 @@
+"""Lists the runs that the page offers, and loads their networks."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from chargpt_lightning.module import CharGPT
+from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.metrics import VAL_LOSS
+from chargpt_lightning.utils.plotting import read_columns
+from chargpt_lightning.utils.run_dir import checkpoint_at, relative_to_cwd, runs_below
+
+
+def labeled_runs(out_dir: Path) -> list[tuple[str, str]]:
+    """Returns the runs in a directory, newest first, each as a label with its best val loss and a `--ckpt_path`."""
+    return [(_label(run), str(run)) for run in map(relative_to_cwd, runs_below(out_dir))]
+
+
+def _label(run: Path) -> str:
+    try:
+        return f"{run}, val loss {min(read_columns(run)[VAL_LOSS][1]):.4f}"
+    except ConfigError:
+        return str(run)
+
+
+def load(name: str) -> CharGPT:
+    """Returns the network that a `--ckpt_path` names, read again if its file was replaced.
+
+    Raises:
+        ConfigError: If the checkpoint is missing, cannot be read, or is of a network that this package does not have.
+    """
+    path = checkpoint_at(Path(name), "best")
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files if file.exists()]
+    return _load(path, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+
+
+@lru_cache(maxsize=8)  # networks stay in memory
+def _load(path: Path, stamp: tuple[tuple[int, int], ...]) -> CharGPT:
+    """Reads a checkpoint; `stamp` is when each of its files was changed last, and its size."""
+    return CharGPT.load_from_checkpoint(path).eval()

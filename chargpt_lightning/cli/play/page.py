@@ -1,0 +1,135 @@
+"""The page: its tabs and inputs, and how it is served."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, get_args
+
+import gradio as gr
+from docstring_parser import parse
+
+from chargpt_lightning.cli.play.answers import after_prompt, choose, curves, errors_shown, rate, sample, why, write
+from chargpt_lightning.cli.play.networks import labeled_runs
+from chargpt_lightning.sampling.config import SampleConfig
+from chargpt_lightning.utils.run_dir import checkpoints_beside
+from chargpt_lightning.vocab import Unknown
+
+log = logging.getLogger(__name__)
+
+MOST_CHARACTERS = 2000  # to draw, because the page keeps the logits of each
+MOST_COLUMNS = 6  # of texts by different checkpoints
+SECONDS = 10  # between two drawings of the curves of a run that trains
+QUIET: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
+CSS = """
+.characters .textfield { display: block; font: 0 var(--font-mono); white-space: nowrap; word-break: normal; }
+.characters .textfield .token { margin: 0; padding: 0; }
+.characters .textfield .text { background: inherit; font-size: var(--text-md); line-height: 1.5; }
+"""  # each character is a token, which Gradio would set apart like a word
+
+
+def build(name: str, out_dir: Path) -> gr.Blocks:
+    """Builds the page.
+
+    Args:
+        name: The `--ckpt_path` of the checkpoint to begin with.
+        out_dir: The directory of runs to choose from.
+    """
+
+    def lists() -> tuple[gr.Dropdown, gr.Dropdown]:
+        runs = labeled_runs(out_dir)
+        names = [run for _, run in runs]
+        others = [] if name in names else [(name, name)]
+        return gr.Dropdown(others + runs, value=name), gr.Dropdown(runs, value=[name] if name in names else names[:1])
+
+    with gr.Blocks(title="chargpt play", analytics_enabled=False, fill_width=True) as page:
+        chosen = gr.Dropdown([name], value=name, label="Checkpoint")
+        with gr.Tab("Write"):
+            settings = _add_writing(page, chosen)
+        with gr.Tab("Surprise"):
+            _add_surprise(chosen)
+        with gr.Tab("Learning") as tab:
+            runs = _add_learning(tab, chosen, settings)
+        page.load(lists, None, [chosen, runs], show_progress="hidden")
+    return page
+
+
+def _setting_inputs() -> list[Any]:
+    """Adds inputs for the settings of `predict`, in their order; `num_samples` is 1."""
+    about = {setting.arg_name: str(setting.description) for setting in parse(SampleConfig.__doc__ or "").params}
+    about["prompt"] = "Text to continue; empty stands for a newline."
+
+    def named(name: str, off: str = "") -> dict[str, Any]:
+        return {"label": name, "info": " ".join(about[name].replace("null", off).replace("`", "").split())}
+
+    return [
+        gr.Textbox(lines=3, max_lines=8, **named("prompt")),
+        gr.Slider(1, MOST_CHARACTERS, SampleConfig.max_new_tokens, step=1, **named("max_new_tokens")),
+        gr.Slider(0, 2, SampleConfig.temperature, step=0.05, **named("temperature")),
+        gr.Number(SampleConfig.top_k, minimum=0, precision=0, **named("top_k", off="0")),
+        gr.Slider(0.01, 1, 1, step=0.01, **named("top_p", off="1")),
+        gr.Number(SampleConfig.seed, precision=0, **named("seed")),
+        gr.Radio(get_args(Unknown), value=SampleConfig.unknown, **named("unknown")),
+    ]
+
+
+def _add_writing(page: gr.Blocks, chosen: gr.Dropdown) -> list[Any]:
+    written, position = gr.State(), gr.State()
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            settings = _setting_inputs()
+        with gr.Column(scale=3, min_width=300):
+            with gr.Row():
+                generate, stop = gr.Button("Generate", variant="primary"), gr.Button("Stop")
+            text = gr.HighlightedText(label="Text; click a character to see why", elem_classes="characters")
+            with gr.Row():
+                bars = [gr.Label(label=label, show_heading=False) for label in ("Network", "After the settings")]
+            command = gr.Textbox(label="Copy the command", buttons=["copy"])
+    writing = generate.click(write, [chosen, *settings], [text, command, written], show_progress="hidden")
+    stop.click(None, cancels=[writing])
+    text.select(choose, [written], [text, position], show_progress="hidden")
+    prompt, _, temperature, top_k, top_p, *_ = settings
+    gr.on([page.load, chosen.change, prompt.change], after_prompt, [chosen, prompt], [position], **QUIET)
+    moved = [changed.change for changed in (position, temperature, top_k, top_p)]
+    gr.on(moved, why, [position, *settings], bars, **QUIET)
+    return settings
+
+
+def _add_surprise(chosen: gr.Dropdown) -> None:
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            text = gr.Textbox(label="text", lines=8, max_lines=16)
+            button = gr.Button("How surprised is it?", variant="primary")
+        with gr.Column(scale=3, min_width=300):
+            figures = gr.Textbox(label="The loss of the text")
+            shaded = gr.HighlightedText(label="The redder, the less likely", elem_classes="characters")
+    button.click(rate, [chosen, text], [figures, shaded])
+
+
+def _add_learning(tab: gr.Tab, chosen: gr.Dropdown, settings: list[Any]) -> gr.Dropdown:
+    runs = gr.Dropdown([], label="Runs", multiselect=True)
+    plot, drawn, timer = gr.Plot(show_label=False), gr.State(), gr.Timer(SECONDS, active=False)
+    tab.select(lambda: gr.Timer(active=True), None, timer)
+    gr.on([tab.select, runs.input, timer.tick], curves, [runs, drawn], [plot, drawn], **QUIET)
+    compare = gr.Button("Write with each checkpoint of the run, with the settings under Write")
+
+    @gr.render(inputs=[chosen, *settings], triggers=[compare.click])  # type: ignore[untyped-decorator]
+    def columns(name: str, *settings: Any) -> None:
+        with errors_shown():
+            paths = checkpoints_beside(name, MOST_COLUMNS)
+            texts = [sample(path, *settings) for path in paths]
+        with gr.Row():
+            for path, text in zip(paths, texts, strict=True):
+                gr.Textbox(text, label=path.name, lines=12, max_lines=24, min_width=200)
+
+    return runs
+
+
+def serve(page: gr.Blocks, host: str, port: int) -> None:
+    """Serves the page until a signal ends the process; it uses no other host."""
+    os.environ["no_proxy"] = "*"  # Gradio waits for its own page, which it would ask a proxy for
+    page.queue(default_concurrency_limit=8)  # browsers that write at the same time
+    private: dict[str, Any] = {"share": False, "run_history": False, "mcp_server": False, "footer_links": []}
+    address: dict[str, Any] = {"server_name": host, "server_port": port}
+    page.launch(css=CSS, ssr_mode=False, prevent_thread_lock=True, quiet=True, **address, **private)
+    log.info("page: %s (Ctrl-C ends it)", page.local_url)
+    page.block_thread()
