@@ -40,7 +40,7 @@ def made_small(command: str) -> list[str]:
 
 def test_the_readme_shows_all_subcommands():
     shown = {command.split()[0] for command in commands(README)}
-    assert shown == {"fit", "validate", "predict", "plot"}
+    assert shown == {"fit", "validate", "predict", "plot", "play"}
     assert "export" in {command.split()[0] for command in commands(DOCS["checkpoints.md"])}
 
 
@@ -91,6 +91,8 @@ def test_the_commands_work(run, name):
     if name != "README.md":  # its first command trains
         assert run("fit", *SMALL, "--data.text", "my.txt").code == 0
     for command in commands(README if name == "README.md" else DOCS[name]):
+        if command == "play":
+            continue  # it serves until Ctrl-C: tests/cli/play
         args = made_small(command)
         if "--trainer.devices" in args:  # its other processes run the command line again
             if sys.platform == "win32":
