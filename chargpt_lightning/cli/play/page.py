@@ -17,6 +17,7 @@ from chargpt_lightning.vocab import Unknown
 log = logging.getLogger(__name__)
 
 MOST_CHARACTERS = 2000  # to draw, because the page keeps the logits of each
+MOST_SESSIONS = 100  # loads of the page whose state is kept; each needs about 2 MB
 MOST_COLUMNS = 6  # of texts by different checkpoints
 SECONDS = 10  # between two drawings of the curves of a run that trains
 QUIET: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
@@ -129,7 +130,7 @@ def serve(page: gr.Blocks, host: str, port: int) -> None:
     os.environ["no_proxy"] = "*"  # Gradio waits for its own page, which it would ask a proxy for
     page.queue(default_concurrency_limit=8)  # browsers that write at the same time
     private: dict[str, Any] = {"share": False, "run_history": False, "mcp_server": False, "footer_links": []}
-    address: dict[str, Any] = {"server_name": host, "server_port": port}
+    address: dict[str, Any] = {"server_name": host, "server_port": port, "state_session_capacity": MOST_SESSIONS}
     page.launch(css=CSS, ssr_mode=False, prevent_thread_lock=True, quiet=True, **address, **private)
     log.info("page: %s (Ctrl-C ends it)", page.local_url)
     page.block_thread()
