@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from chargpt_lightning.sampling.generation import Network, continue_prompt, draw
 from chargpt_lightning.sampling.next_character import next_probabilities
 from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt
 
+_vocab_of = lru_cache(maxsize=8)(CharVocab)  # takes 2 MB
 WINDOWS = 16  # in a batch of `surprisals`: few, because logits of a large vocabulary take much memory
 
 
@@ -71,7 +73,7 @@ class TextMethods(nn.Module):
     @property
     def vocab(self) -> CharVocab:
         """Characters to ids and back."""
-        return CharVocab(self.hparams["alphabet"])
+        return _vocab_of(self.hparams["alphabet"])
 
     def sample(
         self,

@@ -133,7 +133,7 @@ def name_of(checkpoint: Path) -> str:
 
 
 def checkpoints_beside(ckpt_path: str, most: int) -> list[Path]:
-    """Returns the checkpoints of a run, oldest first, at most so many, evenly spread.
+    """Returns the checkpoints of a run, oldest first, at most so many, evenly spread; the newest is one of them.
 
     Args:
         ckpt_path: The run, or one of them. A checkpoint that is in no run is the only one.
@@ -143,8 +143,10 @@ def checkpoints_beside(ckpt_path: str, most: int) -> list[Path]:
         ConfigError: If the run has no checkpoint.
     """
     one = checkpoint_at(Path(ckpt_path), "best")
-    found = list(one.parent.glob("*.ckpt")) if is_run(one.parent.parent) else [one]
-    return sorted(found, key=lambda path: path.stat().st_mtime_ns)[:: -(-len(found) // most)]
+    found = (list(one.parent.glob("*.ckpt")) if is_run(one.parent.parent) else []) or [one]
+    ordered = sorted(found, key=lambda path: path.stat().st_mtime_ns)
+    count = min(most, len(ordered))
+    return [ordered[-1 - n * (len(ordered) - 1) // max(count - 1, 1)] for n in reversed(range(count))]
 
 
 def newest_checkpoint(root: Path, name: str) -> Path:

@@ -18,12 +18,14 @@ from chargpt_lightning.sampling.config import SampleConfig
 from chargpt_lightning.sampling.generation import draw
 from chargpt_lightning.sampling.text_methods import ranked
 from chargpt_lightning.utils import plotting
-from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.errors import ConfigError, require_at_most
 from chargpt_lightning.vocab import CharVocab, encode_prompt, shortened, visible
 
-INTERVAL = 0.1  # seconds between two views of a text that is being written
+INTERVAL = 0.1  # least seconds between two views of a text that is being written
+SHARE = 0.1  # of the time, that these views may take
 MOST_SHOWN = 3000  # characters of a text that was pasted
 MOST_BARS = 10
+MOST_CHARACTERS = 2000  # to draw, because the page keeps the logits of each
 MOST_BITS = 8  # of the strongest shade
 NAMES = {" ": "space", "\n": "newline", "\t": "tab"}
 
@@ -42,8 +44,9 @@ class Written:
 
     def tokens(self, marked: int = 0) -> Tokens:
         """Returns the end of the prompt as one token, then each character; one is marked."""
-        shades = (-0.5 if index == marked else 0.0 for index in range(1, 1 + len(self.text)))
-        return [(self.prompt[-MOST_SHOWN:], None), *zip(map(visible, self.text), shades, strict=True)]
+        text = enumerate(self.text, start=1)  # which grows while it is written
+        prompt = "".join(map(visible, self.prompt[-MOST_SHOWN:]))
+        return [(prompt, None), *((visible(character), -0.5 if n == marked else 0.0) for n, character in text)]
 
 
 @contextmanager
@@ -55,11 +58,14 @@ def errors_shown() -> Iterator[None]:
         raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
 
-def config_of(prompt: str, length: int, temperature: float, top_k: int, top_p: float, *others: Any) -> SampleConfig:
-    """Returns the settings that the page's inputs have; top_k 0 and top_p 1 draw from all characters."""
-    seed, unknown = others
-    top = (top_k or None, None if top_p == 1 else top_p)
-    return SampleConfig(prompt or "\n", 1, length, temperature, *top, seed or 0, unknown)
+def config_of(prompt: str, *settings: Any) -> SampleConfig:
+    """Returns the settings that the page's inputs have; an empty one has its default, top_k 0 and top_p 1 are off."""
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "unknown")
+    given: dict[str, Any] = {name: value for name, value in zip(names, settings, strict=True) if value is not None}
+    require_at_most(MOST_CHARACTERS, max_new_tokens=given.get("max_new_tokens", 1))
+    given |= {name: int(given[name]) for name in ("max_new_tokens", "top_k", "seed") if name in given}
+    given |= {name: None for name, off in (("top_k", 0), ("top_p", 1)) if given.get(name) == off}
+    return SampleConfig(prompt or "\n", 1, **given)
 
 
 def write(name: str, *settings: Any) -> Iterator[tuple[Tokens, str, Written]]:
@@ -67,24 +73,27 @@ def write(name: str, *settings: Any) -> Iterator[tuple[Tokens, str, Written]]:
     with errors_shown():
         config, model = config_of(*settings), load(name)
         prompt = encode_prompt(config.prompt, model.vocab, config.unknown)
+        written = Written(model.vocab, model.vocab.decode(prompt))
         if skipped := len(config.prompt) - len(prompt):
             gr.Warning(f"left out {skipped} characters of the prompt, which are not in the vocabulary")
-        command, written = predict_command(name, config), Written(model.vocab, model.vocab.decode(prompt))
-        shown = monotonic()
+        command = predict_command(name, replace(config, prompt=written.prompt))
+        next_view = monotonic()
         for texts, logits in draw(model.gpt, prompt, [0], config):
             written.logits.append(logits[0].clone())
-            written.text += model.vocab.decode(texts[0, -1:])
-            if monotonic() - shown > INTERVAL:
+            written.text += written.vocab.decode(texts[0, -1:])
+            if (before := monotonic()) > next_view:
                 yield written.tokens(), command, written
-                shown = monotonic()
+                next_view = monotonic() + max(INTERVAL, (monotonic() - before) / SHARE)
         yield written.tokens(), command, written
 
 
-def choose(written: Written, clicked: gr.SelectData) -> tuple[Tokens, Position]:
+@errors_shown()
+def choose(written: Written | None, clicked: gr.SelectData) -> tuple[Tokens, Position]:
     """Marks the character that was clicked, and returns its position; after the prompt, if that was clicked."""
-    index = clicked.index
-    position = (written.vocab, written.logits[max(index - 1, 0)], written.text[max(index - 1, 0) : index])
-    return written.tokens(index), position
+    index, before = clicked.index, max(clicked.index - 1, 0)
+    if written is None or before >= len(written.text):
+        raise ConfigError("the server does not have this text any more; generate it again")
+    return written.tokens(index), (written.vocab, written.logits[before], written.text[before:index])
 
 
 @errors_shown()
@@ -123,19 +132,26 @@ def rate(name: str, text: str) -> tuple[str, Tokens]:
     if len(known) < 2:
         raise ConfigError(f"text ({shortened(text)}) must contain at least two characters of the vocabulary")
     bits = model.surprisals(known) / math.log(2)
-    mean = bits.double().mean().item()
-    figures = f"{mean:.4f} bits per character, perplexity {2**mean:.4f}, over {len(bits):,} characters"
+    mean = bits.double().mean()
+    figures = f"{mean:.4f} bits per character, perplexity {mean.exp2():.4f}, over {len(bits):,} characters"
     if unknown:
         figures += f". Not in the vocabulary, left out: {shortened(''.join(dict.fromkeys(unknown)))}"
     shades = [None, *(bits[: MOST_SHOWN - 1] / MOST_BITS).clamp(max=1).tolist()]
     return figures, [(visible(character), shade) for character, shade in zip(known, shades, strict=False)]
 
 
-@errors_shown()
 def curves(runs: list[str], drawn: object) -> tuple[Any, Any]:
-    """Returns the curves of runs and a state, unless they are in the state that was drawn."""
-    state = [(run, Path(run, "metrics.csv").stat().st_mtime_ns) for run in runs]
-    return (gr.skip(), gr.skip()) if state == drawn or not runs else (plotting.draw([*map(Path, runs)]), state)
+    """Returns the curves of runs and a state, unless they are in the state that was drawn; warns once of others."""
+    paths = [Path(run) for run in runs]
+    files = [path / "metrics.csv" for path in paths]
+    state = [(str(file), file.stat().st_mtime_ns if file.exists() else 0) for file in files]
+    if state == drawn:
+        return gr.skip(), gr.skip()
+    try:
+        return (plotting.draw(paths) if paths else None), state
+    except ConfigError as error:
+        gr.Warning(html.escape(str(error)))
+        return None, state
 
 
 def sample(checkpoint: Path, *settings: Any) -> str:

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from chargpt_lightning.cli.help import SUBCOMMANDS
 from chargpt_lightning.cli.play.networks import load
 from chargpt_lightning.utils.errors import ConfigError
-from chargpt_lightning.utils.run_dir import find_checkpoint, name_of
+from chargpt_lightning.utils.run_dir import find_checkpoint, name_of, relative_to_cwd
 
 
 def play(ckpt_path: str = "best", out_dir: Path = Path("runs"), port: int = 7860, host: str = "127.0.0.1") -> None:
@@ -29,7 +29,7 @@ def play(ckpt_path: str = "best", out_dir: Path = Path("runs"), port: int = 7860
         raise ConfigError("play needs the extra play: pip install -c constraints.txt '.[play]'")
     if not 0 < port < 2**16:
         raise ConfigError(f"port ({port}) must be from 1 to 65535")
-    name = name_of(find_checkpoint(ckpt_path, out_dir))
+    name = name_of(relative_to_cwd(find_checkpoint(ckpt_path, out_dir)))
     load(name)
     try:
         socket.create_server((host, port)).close()

@@ -11,8 +11,11 @@ from chargpt_lightning.utils.run_dir import checkpoint_at, relative_to_cwd, runs
 
 
 def labeled_runs(out_dir: Path) -> list[tuple[str, str]]:
-    """Returns the runs in a directory, newest first, each as a label with its best val loss and a `--ckpt_path`."""
-    return [(_label(run), str(run)) for run in map(relative_to_cwd, runs_below(out_dir))]
+    """Returns the runs in a directory, newest first, each as a label with its best val loss and a `--ckpt_path`.
+
+    Runs whose path a browser cannot show, because it is not UTF-8, are left out.
+    """
+    return [(_label(run), str(run)) for run in map(relative_to_cwd, runs_below(out_dir)) if str(run).isprintable()]
 
 
 def _label(run: Path) -> str:

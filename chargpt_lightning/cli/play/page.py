@@ -8,7 +8,7 @@ from typing import Any, get_args
 import gradio as gr
 from docstring_parser import parse
 
-from chargpt_lightning.cli.play.answers import after_prompt, choose, curves, errors_shown, rate, sample, why, write
+from chargpt_lightning.cli.play import answers
 from chargpt_lightning.cli.play.networks import labeled_runs
 from chargpt_lightning.sampling.config import SampleConfig
 from chargpt_lightning.utils.run_dir import checkpoints_beside
@@ -16,8 +16,7 @@ from chargpt_lightning.vocab import Unknown
 
 log = logging.getLogger(__name__)
 
-MOST_CHARACTERS = 2000  # to draw, because the page keeps the logits of each
-MOST_SESSIONS = 100  # loads of the page whose state is kept; each needs about 2 MB
+MOST_SESSIONS = 100  # loads of the page whose state is kept
 MOST_COLUMNS = 6  # of texts by different checkpoints
 SECONDS = 10  # between two drawings of the curves of a run that trains
 QUIET: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
@@ -36,6 +35,7 @@ def build(name: str, out_dir: Path) -> gr.Blocks:
         out_dir: The directory of runs to choose from.
     """
 
+    @answers.errors_shown()
     def lists() -> tuple[gr.Dropdown, gr.Dropdown]:
         runs = labeled_runs(out_dir)
         names = [run for _, run in runs]
@@ -62,15 +62,18 @@ def _setting_inputs() -> list[Any]:
     def named(name: str, off: str = "") -> dict[str, Any]:
         return {"label": name, "info": " ".join(about[name].replace("null", off).replace("`", "").split())}
 
-    return [
+    fields: list[Any] = [
         gr.Textbox(lines=3, max_lines=8, **named("prompt")),
-        gr.Slider(1, MOST_CHARACTERS, SampleConfig.max_new_tokens, step=1, **named("max_new_tokens")),
+        gr.Slider(1, answers.MOST_CHARACTERS, SampleConfig.max_new_tokens, step=1, **named("max_new_tokens")),
         gr.Slider(0, 2, SampleConfig.temperature, step=0.05, **named("temperature")),
-        gr.Number(SampleConfig.top_k, minimum=0, precision=0, **named("top_k", off="0")),
+        gr.Number(SampleConfig.top_k, precision=0, **named("top_k", off="0")),
         gr.Slider(0.01, 1, 1, step=0.01, **named("top_p", off="1")),
         gr.Number(SampleConfig.seed, precision=0, **named("seed")),
         gr.Radio(get_args(Unknown), value=SampleConfig.unknown, **named("unknown")),
     ]
+    for field in fields:
+        field.preprocess = lambda value: value  # SampleConfig checks, and Gradio would print a traceback
+    return fields
 
 
 def _add_writing(page: gr.Blocks, chosen: gr.Dropdown) -> list[Any]:
@@ -85,13 +88,13 @@ def _add_writing(page: gr.Blocks, chosen: gr.Dropdown) -> list[Any]:
             with gr.Row():
                 bars = [gr.Label(label=label, show_heading=False) for label in ("Network", "After the settings")]
             command = gr.Textbox(label="Copy the command", buttons=["copy"])
-    writing = generate.click(write, [chosen, *settings], [text, command, written], show_progress="hidden")
+    writing = generate.click(answers.write, [chosen, *settings], [text, command, written], show_progress="hidden")
     stop.click(None, cancels=[writing])
-    text.select(choose, [written], [text, position], show_progress="hidden")
+    text.select(answers.choose, [written], [text, position], show_progress="hidden")
     prompt, _, temperature, top_k, top_p, *_ = settings
-    gr.on([page.load, chosen.change, prompt.change], after_prompt, [chosen, prompt], [position], **QUIET)
+    gr.on([page.load, chosen.change, prompt.change], answers.after_prompt, [chosen, prompt], [position], **QUIET)
     moved = [changed.change for changed in (position, temperature, top_k, top_p)]
-    gr.on(moved, why, [position, *settings], bars, **QUIET)
+    gr.on(moved, answers.why, [position, *settings], bars, **QUIET)
     return settings
 
 
@@ -103,21 +106,21 @@ def _add_surprise(chosen: gr.Dropdown) -> None:
         with gr.Column(scale=3, min_width=300):
             figures = gr.Textbox(label="The loss of the text")
             shaded = gr.HighlightedText(label="The redder, the less likely", elem_classes="characters")
-    button.click(rate, [chosen, text], [figures, shaded])
+    button.click(answers.rate, [chosen, text], [figures, shaded])
 
 
 def _add_learning(tab: gr.Tab, chosen: gr.Dropdown, settings: list[Any]) -> gr.Dropdown:
     runs = gr.Dropdown([], label="Runs", multiselect=True)
     plot, drawn, timer = gr.Plot(show_label=False), gr.State(), gr.Timer(SECONDS, active=False)
     tab.select(lambda: gr.Timer(active=True), None, timer)
-    gr.on([tab.select, runs.input, timer.tick], curves, [runs, drawn], [plot, drawn], **QUIET)
+    gr.on([tab.select, runs.input, timer.tick], answers.curves, [runs, drawn], [plot, drawn], **QUIET)
     compare = gr.Button("Write with each checkpoint of the run, with the settings under Write")
 
     @gr.render(inputs=[chosen, *settings], triggers=[compare.click])  # type: ignore[untyped-decorator]
     def columns(name: str, *settings: Any) -> None:
-        with errors_shown():
+        with answers.errors_shown():
             paths = checkpoints_beside(name, MOST_COLUMNS)
-            texts = [sample(path, *settings) for path in paths]
+            texts = [answers.sample(path, *settings) for path in paths]
         with gr.Row():
             for path, text in zip(paths, texts, strict=True):
                 gr.Textbox(text, label=path.name, lines=12, max_lines=24, min_width=200)

@@ -9,6 +9,7 @@ import torch
 from support.platforms import needs
 
 from chargpt_lightning import CharGPT, CharVocab
+from chargpt_lightning.sampling.config import SampleConfig
 
 gr = pytest.importorskip("gradio", reason="gradio, of an extra, is not installed", exc_type=ImportError)
 
@@ -106,6 +107,8 @@ def test_errors_are_shown_as_text():
     [
         (("When", 9, -1, 200, 1, 0, "refuse"), "temperature (-1) must be at least 0 and finite"),
         (("When", 0, 1, 200, 1, 0, "refuse"), "max_new_tokens (0) must be at least 1"),
+        (("When", 2001, 1, 200, 1, 0, "refuse"), "max_new_tokens (2001) must be at most 2000"),
+        (("When", 9, 1, 200, 1, 0, "x"), "unknown (x) must be one of refuse, skip"),
         (("When", 9, 1, -2, 1, 0, "refuse"), "top_k (-2) must be at least 1"),
         (("When", 9, 1, 0, 2, 0, "refuse"), "top_p (2) must be above 0 and at most 1"),
         (("<b>", 9, 1, 0, 1, 0, "refuse"), "prompt (&#x27;&lt;&#x27; at position 0)"),
@@ -133,12 +136,46 @@ def test_curves_are_drawn_again_only_if_the_run_has_more(tiny_run):
     assert answers.curves(runs, state) == (gr.skip(), gr.skip())
     os.utime(tiny_run / "metrics.csv", ns=(0, 0))
     figure, later = answers.curves(runs, state)
-    assert (len(figure.axes), later) == (2, [(str(tiny_run), 0)])
-    assert answers.curves([], later) == (gr.skip(), gr.skip())
-    with pytest.raises(gr.Error, match="No such file"):
-        answers.curves(["nowhere"], later)
+    assert (len(figure.axes), later) == (2, [(str(tiny_run / "metrics.csv"), 0)])
+    assert answers.curves([], later) == (None, [])
+
+
+def test_a_run_that_cannot_be_drawn_is_warned_of_once(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(gr, "Warning", warnings.append)
+    figure, state = answers.curves(["<b>"], None)
+    assert figure is None
+    assert answers.curves(["<b>"], state) == (gr.skip(), gr.skip())
+    (warning,) = warnings
+    assert warning.startswith("run (&lt;b&gt;) must be a run&#x27;s directory with a metrics.csv, but: No such file")
 
 
 def test_a_checkpoint_writes_with_the_settings_of_the_page(tiny_run):
     text = CharGPT.load_from_checkpoint(tiny_run).sample("\n", 9, 0.5, None, 0.9, 3)
     assert answers.sample(tiny_run / "checkpoints/best.ckpt", "", 9, 0.5, 0, 0.9, 3, "refuse") == text
+
+
+def test_an_empty_field_has_its_default_and_a_fraction_is_rounded_down():
+    assert answers.config_of("", None, None, None, None, None, None) == SampleConfig(num_samples=1)
+    assert answers.config_of("a", 1.5, 0, 2.5, 1, 3.5, "skip") == SampleConfig("a", 1, 1, 0, 2, None, 3, "skip")
+
+
+def test_a_surrogate_is_left_out_of_text_and_command(tiny_run, monkeypatch):
+    monkeypatch.setattr(gr, "Warning", lambda message: None)
+    tokens, command, _ = last(answers.write("runs/version_0", "When\ud83d", *SETTINGS[1:-1], "skip"))
+    assert tokens[0] == ("When", None)
+    assert "--sample.prompt=When " in command
+
+
+@pytest.mark.parametrize("written", [None, answers.Written(CharVocab("a"), "a")])
+def test_a_text_that_the_server_has_lost_must_be_generated_again(written):
+    with pytest.raises(gr.Error, match="generate it again"):
+        answers.choose(written, SimpleNamespace(index=1))
+
+
+def test_a_network_that_is_certain_has_an_infinite_perplexity(tiny_run, monkeypatch):
+    network = CharGPT.load_from_checkpoint(tiny_run)
+    monkeypatch.setattr(answers, "load", lambda name: network)
+    network.gpt.lm_head.weight.data *= 1e6
+    figures, _ = answers.rate("runs/version_0", "When shall")
+    assert "perplexity inf" in figures

@@ -272,6 +272,14 @@ def test_a_hostile_prompt_gets_a_message_and_is_shown_as_text(page, network):
     assert page.write(prompt="In", max_new_tokens=9) == network.sample("In", 9)
 
 
+def test_a_number_out_of_range_gets_a_message_and_an_empty_one_works(page):
+    page.set(temperature="", top_k="", top_p="", seed="")  # the browser sends 0, or nothing
+    assert page.write(prompt="In", max_new_tokens=9).startswith("In")
+    assert page.tab.get_by_test_id("toast-body").count() == 0
+    page.set(top_k=-3)
+    page.message("top_k (-3) must be at least 1")
+
+
 PASTE = "(field, text) => { field.value = text; field.dispatchEvent(new Event('input', { bubbles: true })); }"
 
 
