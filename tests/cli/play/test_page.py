@@ -19,7 +19,7 @@ from chargpt_lightning import CharGPT
 
 pytestmark = [pytest.mark.slow, needs("gradio"), in_a_browser]
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 LONGEST = 2000  # characters that the page draws
 
 
@@ -266,9 +266,10 @@ def test_a_hostile_prompt_gets_a_message_and_is_shown_as_text(page, network):
         page.press("Generate")
         page.message(f"prompt ('{character}' at position 0) must use only the 21 characters")
     page.tab.get_by_label("skip").click()
+    page.set(max_new_tokens=9)
     page.press("Generate")
     page.message("left out 12 characters of the prompt")
-    page.wait(lambda: page.text().startswith("sritalertsrit"))
+    page.wait(lambda: page.text().startswith("sritalertsrit") and len(page.tokens()) == 10)
     assert page.write(prompt="In", max_new_tokens=9) == network.sample("In", 9)
 
 
