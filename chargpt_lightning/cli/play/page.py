@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
+import torch
 from docstring_parser import parse
 
 from chargpt_lightning.cli.play import answers
@@ -16,9 +17,7 @@ from chargpt_lightning.vocab import Unknown
 
 log = logging.getLogger(__name__)
 
-MOST_SESSIONS = 100  # loads of the page whose state is kept
 MOST_COLUMNS = 6  # of texts by different checkpoints
-SECONDS = 10  # between two drawings of the curves of a run that trains
 QUIET: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
 CSS = """
 .characters .textfield { display: block; font: 0 var(--font-mono); white-space: nowrap; word-break: normal; }
@@ -111,7 +110,7 @@ def _add_surprise(chosen: gr.Dropdown) -> None:
 
 def _add_learning(tab: gr.Tab, chosen: gr.Dropdown, settings: list[Any]) -> gr.Dropdown:
     runs = gr.Dropdown([], label="Runs", multiselect=True)
-    plot, drawn, timer = gr.Plot(show_label=False), gr.State(), gr.Timer(SECONDS, active=False)
+    plot, drawn, timer = gr.Plot(show_label=False), gr.State(), gr.Timer(10, active=False)
     tab.select(lambda: gr.Timer(active=True), None, timer)
     gr.on([tab.select, runs.input, timer.tick], answers.curves, [runs, drawn], [plot, drawn], **QUIET)
     compare = gr.Button("Write with each checkpoint of the run, with the settings under Write")
@@ -131,9 +130,10 @@ def _add_learning(tab: gr.Tab, chosen: gr.Dropdown, settings: list[Any]) -> gr.D
 def serve(page: gr.Blocks, host: str, port: int) -> None:
     """Serves the page until a signal ends the process; it uses no other host."""
     os.environ["no_proxy"] = "*"  # Gradio waits for its own page, which it would ask a proxy for
+    torch.set_num_threads(1)  # more would wait for each other whenever the server or a browser needs a core
     page.queue(default_concurrency_limit=8)  # browsers that write at the same time
     private: dict[str, Any] = {"share": False, "run_history": False, "mcp_server": False, "footer_links": []}
-    address: dict[str, Any] = {"server_name": host, "server_port": port, "state_session_capacity": MOST_SESSIONS}
+    address: dict[str, Any] = {"server_name": host, "server_port": port, "state_session_capacity": 100}
     page.launch(css=CSS, ssr_mode=False, prevent_thread_lock=True, quiet=True, **address, **private)
     log.info("page: %s (Ctrl-C ends it)", page.local_url)
     page.block_thread()
