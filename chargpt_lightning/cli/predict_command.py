@@ -20,7 +20,7 @@ def predict_command(name: str, config: SampleConfig) -> str:
     values, note = vars(config), ""
     if len(config.prompt) > LONGEST_PROMPT or "\0" in config.prompt or config.prompt.startswith("FILE:"):
         values, note = values | {"prompt": "FILE:prompt.txt"}, "# after saving the prompt as prompt.txt:\n"
-    changed = {name: value for name, value in values.items() if value != getattr(SampleConfig, name)}
-    flags = [f"--sample.{name}={'null' if value is None else value}" for name, value in changed.items()]
+    changed = {setting: value for setting, value in values.items() if value != getattr(SampleConfig, setting)}
+    flags = [f"--sample.{setting}={'null' if value is None else value}" for setting, value in changed.items()]
     words = ["predict", "--ckpt_path", name, "--trainer.accelerator", "cpu", *flags]
     return f"{note}{program_name()} {shlex.join(words)}"

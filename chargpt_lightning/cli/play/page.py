@@ -110,7 +110,7 @@ def _add_surprise(chosen: gr.Dropdown) -> None:
 
 def _add_learning(tab: gr.Tab, chosen: gr.Dropdown, settings: list[Any]) -> gr.Dropdown:
     runs = gr.Dropdown([], label="Runs", multiselect=True)
-    plot, drawn, timer = gr.Plot(show_label=False), gr.State(), gr.Timer(10, active=False)
+    plot, drawn, timer = gr.Plot(show_label=False), gr.State(), gr.Timer(10, active=False)  # seconds
     tab.select(lambda: gr.Timer(active=True), None, timer)
     gr.on([tab.select, runs.input, timer.tick], answers.curves, [runs, drawn], [plot, drawn], **QUIET)
     compare = gr.Button("Write with each checkpoint of the run, with the settings under Write")
@@ -133,7 +133,7 @@ def serve(page: gr.Blocks, host: str, port: int) -> None:
     torch.set_num_threads(1)  # more would wait for each other whenever the server or a browser needs a core
     page.queue(default_concurrency_limit=8)  # browsers that write at the same time
     private: dict[str, Any] = {"share": False, "run_history": False, "mcp_server": False, "footer_links": []}
-    address: dict[str, Any] = {"server_name": host, "server_port": port, "state_session_capacity": 100}
+    address: dict[str, Any] = {"server_name": host, "server_port": port, "state_session_capacity": 100}  # page loads
     page.launch(css=CSS, ssr_mode=False, prevent_thread_lock=True, quiet=True, **address, **private)
     log.info("page: %s (Ctrl-C ends it)", page.local_url)
     page.block_thread()
