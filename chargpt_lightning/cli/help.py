@@ -10,14 +10,17 @@ from chargpt_lightning.cli.recipes import recipes
 from chargpt_lightning.cli.shell_completion import SHELLS
 from chargpt_lightning.utils.console import PACKAGE, VERSION, fail, program_name
 
-SUBCOMMANDS = {
+TRAINED = {
     "fit": "Trains a network and keeps the best.",
     "validate": "Evaluates a checkpoint on the entire val split.",
     "predict": "Samples text from a checkpoint.",
+}
+TOOLS = {  # need no trainer
     "export": "Converts a checkpoint to the format of another program.",
     "plot": "Plots the losses and learning rates of runs into one figure.",
     "play": "Serves a local page that tries checkpoints.",
 }
+SUBCOMMANDS = TRAINED | TOOLS
 DESCRIPTION = "Trains, validates and samples a character-level GPT."
 VERSION_LINE = f"{PACKAGE} {VERSION}"
 EXAMPLES = """\

@@ -12,9 +12,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from chargpt_lightning.cli.export import export, export_parser
 from chargpt_lightning.cli.flag_help import HelpFormatter, arranged
-from chargpt_lightning.cli.help import DESCRIPTION, SUBCOMMANDS, VERSION_LINE
+from chargpt_lightning.cli.help import DESCRIPTION, SUBCOMMANDS, TRAINED, VERSION_LINE
 from chargpt_lightning.cli.paths import expand_paths
-from chargpt_lightning.cli.play.command import play, play_parser
+from chargpt_lightning.cli.play import play, play_parser
 from chargpt_lightning.cli.plot import plot, plot_parser
 from chargpt_lightning.cli.recipes import find_config, section_of
 from chargpt_lightning.cli.shell_completion import PrintCompletion
@@ -23,18 +23,17 @@ from chargpt_lightning.utils.console import program_name
 
 _USAGE = "%(prog)s [-c CONFIG] [--GROUP.OPTION VALUE ...]"  # argparse's default lists every option
 
-Tool = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # makes the parser, given its name; does the work
-TOOLS: dict[str, Tool] = {  # need no trainer
+Handler = tuple[Callable[[str], ArgumentParser], Callable[..., None]]  # makes the parser, given its name; does the work
+HANDLERS: dict[str, Handler] = {
     "export": (export_parser, export),
     "plot": (plot_parser, plot),
     "play": (play_parser, play),
 }
-TRAINED = [name for name in SUBCOMMANDS if name not in TOOLS]
 
 
 def subcommands_asked_for(args: list[str]) -> list[str]:
     """Returns the only subcommand that needs a parser, as building one takes time; all if the first word is none."""
-    return args[:1] if args[:1] and args[0] in TRAINED else TRAINED
+    return args[:1] if args[:1] and args[0] in TRAINED else list(TRAINED)
 
 
 def help_texts(subcommands: list[str]) -> dict[str, Any]:
@@ -61,7 +60,7 @@ class Parser(LightningArgumentParser):
         self.add_argument("--version", action="version", version=VERSION_LINE, help="Print the version and exit.")
         completion = self.add_argument("--print_completion", action=PrintCompletion)
         action = super().add_subcommands(*args, **kwargs)
-        for name, (make_parser, _) in TOOLS.items():
+        for name, (make_parser, _) in HANDLERS.items():
             parser = make_parser(f"{self.prog} {name}")
             action.add_subcommand(name, parser, help=parser.description)
         completion.subcommands = self.subcommands = action.choices

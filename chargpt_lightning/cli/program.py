@@ -10,7 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from chargpt_lightning.cli.cli import CharCLI
 from chargpt_lightning.cli.import_policy import imports_checked
-from chargpt_lightning.cli.parser import TOOLS, subcommand_first
+from chargpt_lightning.cli.parser import HANDLERS, subcommand_first
 from chargpt_lightning.cli.paths import expand_paths
 from chargpt_lightning.cli.suggestions import explained
 from chargpt_lightning.datamodule import CharDataModule
@@ -75,11 +75,11 @@ def _run_subcommand(
 ) -> None:
     args = subcommand_first(args)
     name = args[0] if args else ""
-    if name not in TOOLS:
+    if name not in HANDLERS:
         with imports_checked():
             CharCLI(args, model_class or CharGPT, datamodule_class or CharDataModule)
         return
-    make_parser, tool = TOOLS[name]
+    make_parser, tool = HANDLERS[name]
     parser = make_parser(f"{program_name()} {name}")
     with explained(parser, {}):
         given = parser.parse_args(args[1:])

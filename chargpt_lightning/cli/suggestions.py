@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import callbacks, loggers
 
 from chargpt_lightning.checkpoints.training_settings import COUNTS
-from chargpt_lightning.cli.help import SUBCOMMANDS
+from chargpt_lightning.cli.help import SUBCOMMANDS, TOOLS
 from chargpt_lightning.cli.import_policy import DENIAL
 from chargpt_lightning.cli.nanogpt_flags import OTHERS, RENAMED
 from chargpt_lightning.utils.console import program_name
@@ -72,7 +72,7 @@ def explanation(message: str, flags: Mapping[str, list[str]]) -> str:
     if match := re.search(NO_FLAG, message):
         if not match[1].startswith("-"):
             return _stray(match[1], subcommand)
-        others = [] if subcommand in ("export", "plot", "play") else NANOGPT
+        others = [] if subcommand in TOOLS else NANOGPT
         return _no_setting(match[1].partition("=")[0], subcommand, flags[subcommand] + others)
     if match := re.search(NO_CLASS, message):
         return _no_class(*match.groups())

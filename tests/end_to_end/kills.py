@@ -26,7 +26,7 @@ from support.processes import started_devices
 from chargpt_lightning.checkpoints.io import read_checkpoint
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.metrics import TIMING
-from chargpt_lightning.utils.plotting import read_columns
+from chargpt_lightning.utils.metrics_csv import read_columns
 
 VERSE = "When shall we three meet again?\nIn thunder, lightning, or in rain?\n"
 COMMAND = ["fit", "--trainer.accelerator", "cpu"]

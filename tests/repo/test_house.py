@@ -28,7 +28,7 @@ NO_LIGHTNING = {"models", "optim", "sampling", "utils", "vocab"}
 ASK_FOR_THE_RANK = {"utils.console", "utils.run_dir"}
 RANK = "lightning.pytorch.utilities"
 MUST_NOT_MEET = {"module": {"data", "datamodule"}, "datamodule": {"models", "optim", "module"}}
-MOST_ENTRIES, MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_THE_PAGE = 16, 260, 50, 320
+MOST_ENTRIES, MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_THE_PAGE = 16, 260, 50, 300
 
 
 def sources(package: Path) -> dict[str, ast.Module]:
@@ -142,9 +142,9 @@ def oversized(package: Path) -> list[str]:
 
 def large_page(package: Path) -> list[str]:
     """The page of `play`, which is to stay small, if it has too many lines; blank ones do not count."""
-    texts = [path.read_text(encoding="utf-8") for path in (package / "cli/play").glob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in (package / "cli/page").glob("*.py")]
     lines = sum(bool(line.strip()) for text in texts for line in text.splitlines())
-    return [f"cli/play has {lines} lines"] * (lines > MOST_LINES_OF_THE_PAGE)
+    return [f"cli/page has {lines} lines"] * (lines > MOST_LINES_OF_THE_PAGE)
 
 
 def untested(package: Path) -> list[str]:
@@ -179,7 +179,7 @@ BREACHES = [  # rule, file, what is added to it, what it reports
     (oversized, "eighth.py", "", "17 entries at the top"),
     (oversized, "vocab.py", "\n" * 300, "vocab.py has "),
     (oversized, "vocab.py", "def f():\n" + "    pass\n" * 50, "vocab.py: f has 51 lines"),
-    (large_page, "cli/play/more.py", "pass\n" * 200, "cli/play has "),
+    (large_page, "cli/page/more.py", "pass\n" * 200, "cli/page has "),
     (untested, "optim/adam.py", "", "optim/adam.py has no tests/optim/test_adam.py"),
     (untested, "metrics.py", "", "metrics.py has no tests/test_metrics.py"),
 ]

@@ -649,6 +649,13 @@ def test_a_progress_line_tells_whether_it_was_drawn_and_how_fast_it_is():
         assert "rate" in bar.format_dict
 
 
+def test_the_queue_of_gradio_looks_for_requests_as_often_as_it_says():
+    blocks, queueing = (pytest.importorskip(f"gradio.{name}") for name in ("blocks", "queueing"))
+    assert "self._queue = queueing.Queue(" in inspect.getsource(blocks.Blocks.queue)
+    assert "self.sleep_when_free = 0.05 if" in inspect.getsource(queueing.Queue.__init__)
+    assert "asyncio.sleep(self.sleep_when_free)" in inspect.getsource(queueing.Queue.start_processing)
+
+
 def test_pooch_refuses_a_wrong_checksum_and_leaves_no_file():
     def download(url, file, pooch):
         Path(file).write_text("other", encoding="utf-8")

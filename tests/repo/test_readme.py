@@ -92,7 +92,7 @@ def test_the_commands_work(run, name):
         assert run("fit", *SMALL, "--data.text", "my.txt").code == 0
     for command in commands(README if name == "README.md" else DOCS[name]):
         if command == "play":
-            continue  # it serves until Ctrl-C: tests/cli/play
+            continue  # it serves until Ctrl-C: tests/cli/page
         args = made_small(command)
         if "--trainer.devices" in args:  # its other processes run the command line again
             if sys.platform == "win32":

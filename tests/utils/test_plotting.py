@@ -1,15 +1,12 @@
-"""Plots of runs: which curves they have, and that reading a long run takes bounded memory."""
+"""Plots of runs: which curves they have, and which numbers they refuse."""
 
-import time
 from pathlib import Path
 
 import pytest
 from support.command_line import TINY, refused, rows
-from support.metrics_csv import RUN, peak_mb, write_long_file
 from support.platforms import needs
 
-from chargpt_lightning.utils import plotting
-from chargpt_lightning.utils.plotting import draw, read_columns
+from chargpt_lightning.utils.plotting import draw
 
 
 def points(run_dir: Path, name: str) -> list[tuple[float, float]]:
@@ -57,24 +54,6 @@ def test_the_vertical_axis_leaves_out_the_steep_beginning():
     assert falling[5] < top < 2.0
 
 
-def test_a_long_run_is_read_in_bounded_memory_with_every_evaluation(monkeypatch):
-    write_long_file(100_000)
-    monkeypatch.setattr(plotting, "MAX_POINTS", 1000)
-    columns: dict = {}
-    assert peak_mb(lambda: columns.update(read_columns(RUN))) < 2
-    steps, losses = columns["train/loss"]
-    assert steps == list(range(0, 100_000, 128))  # 782 points; every 64th step would be 1563
-    assert losses == [1 + 1 / (step + 1) for step in steps]
-    evaluations = [step for step in range(100_000) if step % 1000 == 234]
-    assert columns["val/loss"] == (evaluations, [1.5 if step == 1234 else 2.5 for step in evaluations])
-
-
-def test_up_to_the_bound_every_point_is_kept(monkeypatch):
-    write_long_file(1000)
-    monkeypatch.setattr(plotting, "MAX_POINTS", 1000)
-    assert read_columns(RUN)["lr"] == (list(range(1000)), [0.001] * 1000)
-
-
 @needs("matplotlib")
 @pytest.mark.parametrize(
     "table",
@@ -87,12 +66,3 @@ def test_numbers_that_cannot_be_plotted_are_refused(run, table):
     Path("one").mkdir()
     Path("one/metrics.csv").write_text(table, encoding="utf-8")
     assert refused(run, "plot", "one").startswith("run (one) must have numbers in its metrics.csv, but: ")
-
-
-def test_a_wide_header_over_many_short_rows_is_read_in_time():
-    Path("wide").mkdir()
-    header = ",".join(["step", "val/loss", *(f"c{number}" for number in range(20_000))])
-    Path("wide/metrics.csv").write_text("\n".join([header, *["1,2"] * 20_000]), encoding="utf-8")
-    start_s = time.perf_counter()
-    assert len(read_columns(Path("wide"))["val/loss"][0]) == 20_000
-    assert time.perf_counter() - start_s < 5

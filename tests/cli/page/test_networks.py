@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.command_line import TINY
 
-from chargpt_lightning.cli.play.networks import labeled_runs, load
+from chargpt_lightning.cli.page.networks import labeled_runs, load
 from chargpt_lightning.utils.errors import ConfigError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from chargpt_lightning.cli.help import SUBCOMMANDS
-from chargpt_lightning.cli.play.networks import load
+from chargpt_lightning.cli.page.networks import load
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.run_dir import find_checkpoint, name_of, relative_to_cwd
 
@@ -37,7 +37,7 @@ def play(ckpt_path: str = "best", out_dir: Path = Path("runs"), port: int = 7860
         reason = str(error.strerror).partition(" (while")[0]
         rule = "must be a free address of this machine"
         raise ConfigError(f"host and port ({host}:{port}) {rule}, but: {reason}; --port sets another port") from error
-    from chargpt_lightning.cli.play.page import build, serve  # Gradio's import takes seconds
+    from chargpt_lightning.cli.page.page import build, serve  # Gradio's import takes seconds
 
     serve(build(name, out_dir), host, port)
 

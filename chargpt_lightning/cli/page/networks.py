@@ -4,9 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from chargpt_lightning.module import CharGPT
-from chargpt_lightning.utils.errors import ConfigError
-from chargpt_lightning.utils.metrics import VAL_LOSS
-from chargpt_lightning.utils.plotting import read_columns
+from chargpt_lightning.utils.metrics_csv import best_val_loss
 from chargpt_lightning.utils.run_dir import checkpoint_at, relative_to_cwd, runs_below
 
 
@@ -15,14 +13,12 @@ def labeled_runs(out_dir: Path) -> list[tuple[str, str]]:
 
     Runs whose path a browser cannot show, because it is not UTF-8, are left out.
     """
-    return [(_label(run), str(run)) for run in map(relative_to_cwd, runs_below(out_dir)) if str(run).isprintable()]
-
-
-def _label(run: Path) -> str:
-    try:
-        return f"{run}, val loss {min(read_columns(run)[VAL_LOSS][1]):.4f}"
-    except ConfigError:
-        return str(run)
+    runs = [run for run in map(relative_to_cwd, runs_below(out_dir)) if str(run).isprintable()]
+    losses = map(best_val_loss, runs)
+    labels = [
+        str(run) if loss is None else f"{run}, val loss {loss:.4f}" for run, loss in zip(runs, losses, strict=True)
+    ]
+    return list(zip(labels, map(str, runs), strict=True))
 
 
 def load(name: str) -> CharGPT:

@@ -10,10 +10,11 @@ from support.platforms import needs
 
 from chargpt_lightning import CharGPT, CharVocab
 from chargpt_lightning.sampling.config import SampleConfig
+from chargpt_lightning.sampling.written import Written
 
 gr = pytest.importorskip("gradio", reason="gradio, of an extra, is not installed", exc_type=ImportError)
 
-from chargpt_lightning.cli.play import answers  # noqa: E402
+from chargpt_lightning.cli.page import answers  # noqa: E402
 
 SETTINGS = ("When", 9, 0.8, 200, 1, 1337, "refuse")
 
@@ -167,7 +168,7 @@ def test_a_surrogate_is_left_out_of_text_and_command(tiny_run, monkeypatch):
     assert "--sample.prompt=When " in command
 
 
-@pytest.mark.parametrize("written", [None, answers.Written(CharVocab("a"), "a")])
+@pytest.mark.parametrize("written", [None, Written(CharVocab("a"), "a")])
 def test_a_text_that_the_server_has_lost_must_be_generated_again(written):
     with pytest.raises(gr.Error, match="generate it again"):
         answers.choose(written, SimpleNamespace(index=1))

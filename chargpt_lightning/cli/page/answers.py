@@ -4,7 +4,7 @@ import html
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -12,17 +12,17 @@ from typing import Any
 import gradio as gr
 from torch import Tensor
 
-from chargpt_lightning.cli.play.networks import load
+from chargpt_lightning.cli.page.networks import load
 from chargpt_lightning.cli.predict_command import predict_command
 from chargpt_lightning.sampling.config import SampleConfig
-from chargpt_lightning.sampling.generation import draw
 from chargpt_lightning.sampling.text_methods import ranked
+from chargpt_lightning.sampling.written import Written, record
 from chargpt_lightning.utils import plotting
 from chargpt_lightning.utils.errors import ConfigError, require_at_most
 from chargpt_lightning.vocab import CharVocab, encode_prompt, shortened, visible
 
 INTERVAL = 0.1  # least seconds between two views of a text that is being written
-SHARE = 0.1  # of the time, that these views may take
+SHARE = 0.05  # of the time, that these views may take
 MOST_SHOWN = 3000  # characters of a text that was pasted
 MOST_BARS = 10
 MOST_CHARACTERS = 2000  # to draw, because the page keeps the logits of each
@@ -33,20 +33,11 @@ Tokens = list[tuple[str, float | None]]  # characters, and how strongly each is 
 Position = tuple[CharVocab, Tensor, str]  # the logits (V,) there, and the character that was drawn
 
 
-@dataclass
-class Written:
-    """A text that is being written, with the logits (V,) from which each character was drawn."""
-
-    vocab: CharVocab
-    prompt: str
-    text: str = ""
-    logits: list[Tensor] = field(default_factory=list)
-
-    def tokens(self, marked: int = 0) -> Tokens:
-        """Returns the end of the prompt as one token, then each character; one is marked."""
-        text = enumerate(self.text, start=1)  # which grows while it is written
-        prompt = "".join(map(visible, self.prompt[-MOST_SHOWN:]))
-        return [(prompt, None), *((visible(character), -0.5 if n == marked else 0.0) for n, character in text)]
+def _tokens(written: Written, marked: int = 0) -> Tokens:
+    """Returns the end of the prompt as one token, then each character; one is marked."""
+    text = enumerate(written.text, start=1)  # which may be written meanwhile
+    prompt = "".join(map(visible, written.prompt[-MOST_SHOWN:]))
+    return [(prompt, None), *((visible(character), -0.5 if n == marked else 0.0) for n, character in text)]
 
 
 @contextmanager
@@ -72,19 +63,17 @@ def write(name: str, *settings: Any) -> Iterator[tuple[Tokens, str, Written]]:
     """Yields the text as it is drawn, with the command that writes the same."""
     with errors_shown():
         config, model = config_of(*settings), load(name)
-        prompt = encode_prompt(config.prompt, model.vocab, config.unknown)
-        written = Written(model.vocab, model.vocab.decode(prompt))
+        ids = encode_prompt(config.prompt, model.vocab, config.unknown)
+        prompt = model.vocab.decode(ids)
         if skipped := len(config.prompt) - len(prompt):
             gr.Warning(f"left out {skipped} characters of the prompt, which are not in the vocabulary")
-        command = predict_command(name, replace(config, prompt=written.prompt))
+        command = predict_command(name, replace(config, prompt=prompt))
         next_view = monotonic()
-        for texts, logits in draw(model.gpt, prompt, [0], config):
-            written.logits.append(logits[0].clone())
-            written.text += written.vocab.decode(texts[0, -1:])
+        for written in record(model.gpt, model.vocab, ids, config):
             if (before := monotonic()) > next_view:
-                yield written.tokens(), command, written
+                yield _tokens(written), command, written
                 next_view = monotonic() + max(INTERVAL, (monotonic() - before) / SHARE)
-        yield written.tokens(), command, written
+        yield _tokens(written), command, written
 
 
 @errors_shown()
@@ -93,7 +82,7 @@ def choose(written: Written | None, clicked: gr.SelectData) -> tuple[Tokens, Pos
     index, before = clicked.index, max(clicked.index - 1, 0)
     if written is None or before >= len(written.text):
         raise ConfigError("the server does not have this text any more; generate it again")
-    return written.tokens(index), (written.vocab, written.logits[before], written.text[before:index])
+    return _tokens(written, index), (written.vocab, written.logits[before], written.text[before:index])
 
 
 @errors_shown()
@@ -102,8 +91,8 @@ def after_prompt(name: str, prompt: str) -> Position:
     model = load(name)
     known, _ = model.vocab.split_known(prompt)
     ids = encode_prompt(known or "\n", model.vocab, "refuse")
-    ((_, logits),) = draw(model.gpt, ids, [0], SampleConfig(max_new_tokens=1))
-    return model.vocab, logits[0], ""
+    (written,) = record(model.gpt, model.vocab, ids, SampleConfig(max_new_tokens=1))
+    return model.vocab, written.logits[0], ""
 
 
 @errors_shown()

@@ -9,8 +9,8 @@ import gradio as gr
 import torch
 from docstring_parser import parse
 
-from chargpt_lightning.cli.play import answers
-from chargpt_lightning.cli.play.networks import labeled_runs
+from chargpt_lightning.cli.page import answers
+from chargpt_lightning.cli.page.networks import labeled_runs
 from chargpt_lightning.sampling.config import SampleConfig
 from chargpt_lightning.utils.run_dir import checkpoints_beside
 from chargpt_lightning.vocab import Unknown
@@ -43,12 +43,13 @@ def build(name: str, out_dir: Path) -> gr.Blocks:
 
     with gr.Blocks(title="chargpt play", analytics_enabled=False, fill_width=True) as page:
         chosen = gr.Dropdown([name], value=name, label="Checkpoint")
-        with gr.Tab("Write"):
-            settings = _add_writing(page, chosen)
-        with gr.Tab("Surprise"):
-            _add_surprise(chosen)
-        with gr.Tab("Learning") as tab:
-            runs = _add_learning(tab, chosen, settings)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Write"):
+                settings = _add_writing(page, chosen)
+            with gr.Tab("Surprise"):
+                _add_surprise(chosen)
+            with gr.Tab("Learning") as tab:
+                runs = _add_learning(tabs, tab, chosen, settings)
         page.load(lists, None, [chosen, runs], show_progress="hidden")
     return page
 
@@ -108,10 +109,14 @@ def _add_surprise(chosen: gr.Dropdown) -> None:
     button.click(answers.rate, [chosen, text], [figures, shaded])
 
 
-def _add_learning(tab: gr.Tab, chosen: gr.Dropdown, settings: list[Any]) -> gr.Dropdown:
+def _add_learning(tabs: gr.Tabs, tab: gr.Tab, chosen: gr.Dropdown, settings: list[Any]) -> gr.Dropdown:
     runs = gr.Dropdown([], label="Runs", multiselect=True)
     plot, drawn, timer = gr.Plot(show_label=False), gr.State(), gr.Timer(10, active=False)  # seconds
-    tab.select(lambda: gr.Timer(active=True), None, timer)
+
+    def start_or_stop(selected: gr.SelectData) -> gr.Timer:
+        return gr.Timer(active=selected.value == tab.label)
+
+    tabs.select(start_or_stop, None, timer)
     gr.on([tab.select, runs.input, timer.tick], answers.curves, [runs, drawn], [plot, drawn], **QUIET)
     compare = gr.Button("Write with each checkpoint of the run, with the settings under Write")
 
@@ -132,6 +137,7 @@ def serve(page: gr.Blocks, host: str, port: int) -> None:
     os.environ["no_proxy"] = "*"  # Gradio waits for its own page, which it would ask a proxy for
     torch.set_num_threads(1)  # more would wait for each other whenever the server or a browser needs a core
     page.queue(default_concurrency_limit=8)  # browsers that write at the same time
+    page._queue.sleep_when_free = 0.05  # seconds, as on Windows; looking for requests each 0.001 s slows the writing
     private: dict[str, Any] = {"share": False, "run_history": False, "mcp_server": False, "footer_links": []}
     address: dict[str, Any] = {"server_name": host, "server_port": port, "state_session_capacity": 100}  # page loads
     page.launch(css=CSS, ssr_mode=False, prevent_thread_lock=True, quiet=True, **address, **private)

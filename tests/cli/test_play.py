@@ -1,4 +1,4 @@
-"""`chargpt play`: what it refuses, and how it ends; the page is tested in test_page.py."""
+"""`chargpt play`: what it refuses, and how it ends; the page is tested in page/test_page.py."""
 
 import signal
 import socket
@@ -14,7 +14,7 @@ ELSEWHERE = "; --port sets another port"
 
 @pytest.mark.parametrize("missing", ["gradio", "matplotlib"])
 def test_without_the_extra_the_error_names_it(run, tiny_run, monkeypatch, missing):
-    monkeypatch.setattr("chargpt_lightning.cli.play.command.find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr("chargpt_lightning.cli.play.find_spec", lambda name: None if name == missing else name)
     assert refused(run, "play") == "play needs the extra play: pip install -c constraints.txt '.[play]'"
 
 

@@ -1,0 +1,42 @@
+"""A text while it is drawn, with what the network expected at each of its characters."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from chargpt_lightning.sampling.config import SampleConfig
+from chargpt_lightning.sampling.generation import Network, draw
+from chargpt_lightning.vocab import CharVocab
+
+
+@dataclass
+class Written:
+    """A text that continues a prompt, with the logits (V,) that each of its characters was drawn from."""
+
+    vocab: CharVocab
+    prompt: str
+    text: str = ""
+    logits: list[Tensor] = field(default_factory=list)
+
+
+def record(network: Network, vocab: CharVocab, prompt: Tensor, config: SampleConfig) -> Iterator[Written]:
+    """Draws the first sample of a configuration.
+
+    Args:
+        network: Network that predicts the next character, in eval mode.
+        vocab: Its vocabulary.
+        prompt: Ids (T,); that of `config` is not used.
+        config: Number of characters, and how each is drawn.
+
+    Yields:
+        The text after each character: always the same object, which grows.
+
+    Raises:
+        ConfigError: If the prompt is empty.
+    """
+    written = Written(vocab, vocab.decode(prompt))
+    for texts, logits in draw(network, prompt, [0], config):
+        written.logits.append(logits[0].clone())  # first: a reader in another thread finds them for all of the text
+        written.text += vocab.decode(texts[0, -1:])
+        yield written
