@@ -14,7 +14,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from benchmarks import ablation, compilation, growth, ladder, ladder_picture, processes, sampling, step
+from benchmarks import ablation, compilation, growth, ladder, ladder_picture, play, processes, sampling, step
 from benchmarks.bench import QUICK, Bench, Sizes
 from benchmarks.figures import Row, table
 from benchmarks.machine import describe
@@ -27,6 +27,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterable[Row]]] = {
     **{recipe: partial(ladder.measure, recipe=recipe) for recipe in ladder.RUNGS},
     "ablation": ablation.measure,
     "sampling": sampling.measure,
+    "play": play.measure,
     "growth": growth.measure,
     "startup": processes.measure_startup,
     "compile": compilation.measure,

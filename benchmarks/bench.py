@@ -20,6 +20,7 @@ class Sizes:
     rung_steps: int | None = None  # of each of these recipes; None is its own
     samples: int = 10
     characters: dict[int, int] = field(default_factory=lambda: {64: 500, 256: 250})  # in a sample, by block size
+    written: int = 2000  # characters of a text on the page of `play`, which writes no more
     texts_mb: tuple[int, ...] = (1, 16, 256, 2048)
     doublings: int = 2  # of batch size, width and block size
 
@@ -27,7 +28,7 @@ class Sizes:
 QUICK = Sizes(
     1, 1, products=2, steps=24, process_steps=16, changes=2,
     seeds={"shakespeare_char_fast": 1, "shakespeare_char_better": 1, "shakespeare_char_best": 1},
-    rung_steps=16, samples=2, characters={64: 20, 256: 20}, texts_mb=(1,), doublings=1,
+    rung_steps=16, samples=2, characters={64: 20, 256: 20}, written=300, texts_mb=(1,), doublings=1,
 )  # fmt: skip
 
 
