@@ -32,8 +32,9 @@ def interleave(contenders: Mapping[str, Callable[[], Figures]], rounds: int) -> 
     measured: Measured = {name: [] for name in contenders}
     for number in range(1, rounds + 1):
         for name, measure in contenders.items():
-            print(f"{name}, round {number} of {rounds}", file=sys.stderr)
+            print(f"{name}, round {number} of {rounds}", end=": ", flush=True, file=sys.stderr)
             measured[name].append(measure())
+            print(measured[name][-1], file=sys.stderr)  # an interrupted run keeps them
     return measured
 
 

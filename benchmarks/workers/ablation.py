@@ -148,17 +148,21 @@ def nothing(build: Build) -> CharGPT:
     return build()
 
 
-CHANGES = {
+INGREDIENTS = {
     change.__name__: change
     for change in (
-        nothing,
-        *(no_n_grams, trigrams_at_most, no_dropout_of_n_grams),
-        *(adamw_alone, gelu, one_character_embedded, no_norm_of_the_embedding),  # replace an ingredient of the recipe
-        *(learned_positions, no_norm_of_queries_and_keys, tied_head),
-        *(zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights),  # tried and not kept
+        *(nothing, no_n_grams, no_dropout_of_n_grams, trigrams_at_most, adamw_alone, gelu, one_character_embedded),
+        *(no_norm_of_the_embedding, learned_positions, no_norm_of_queries_and_keys, tied_head),
+    )
+}
+REJECTED = {
+    change.__name__: change
+    for change in (
+        *(zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights),
         *(five_newton_schulz_iterations, four_heads),
     )
 }
+CHANGES = INGREDIENTS | REJECTED
 
 
 def measure(text: str, recipe: str, change: str, seed: int, steps: int | None = None) -> Figures:
