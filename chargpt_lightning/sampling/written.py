@@ -20,23 +20,21 @@ class Written:
     logits: list[Tensor] = field(default_factory=list)
 
 
-def record(network: Network, vocab: CharVocab, prompt: Tensor, config: SampleConfig) -> Iterator[Written]:
-    """Draws the first sample of a configuration.
+def record(network: Network, written: Written, config: SampleConfig) -> Iterator[Written]:
+    """Draws the first sample of a configuration into a text.
 
     Args:
         network: Network that predicts the next character, in eval mode.
-        vocab: Its vocabulary.
-        prompt: Ids (T,); that of `config` is not used.
-        config: Number of characters, and how each is drawn.
+        written: The text, whose prompt is continued.
+        config: Number of characters, and how each is drawn; its prompt is not used.
 
     Yields:
         The text after each character: always the same object, which grows.
 
     Raises:
-        ConfigError: If the prompt is empty.
+        ConfigError: If the prompt is empty, or not in the vocabulary.
     """
-    written = Written(vocab, vocab.decode(prompt))
-    for texts, logits in draw(network, prompt, [0], config):
+    for texts, logits in draw(network, written.vocab.encode(written.prompt), [0], config):
         written.logits.append(logits[0].clone())  # first: a reader in another thread finds them for all of the text
-        written.text += vocab.decode(texts[0, -1:])
+        written.text += written.vocab.decode(texts[0, -1:])
         yield written

@@ -6,7 +6,7 @@ from chargpt_lightning import GPT, CharVocab, GPTConfig
 from chargpt_lightning.sampling.config import SampleConfig
 from chargpt_lightning.sampling.generation import continue_prompt
 from chargpt_lightning.sampling.next_character import next_ids
-from chargpt_lightning.sampling.written import record
+from chargpt_lightning.sampling.written import Written, record
 
 VOCAB = CharVocab("\nabcd")
 CONFIG = SampleConfig(max_new_tokens=12, temperature=1.5, top_k=4)
@@ -18,18 +18,19 @@ def network() -> GPT:
 
 
 def test_the_text_grows_to_the_first_sample():
-    gpt, prompt = network(), VOCAB.encode("ab")
+    gpt, text = network(), Written(VOCAB, "ab")
     lengths = []
-    for written in record(gpt, VOCAB, prompt, CONFIG):
+    for written in record(gpt, text, CONFIG):
+        assert written is text
         assert len(written.text) == len(written.logits)
         lengths.append(len(written.text))
     assert lengths == [*range(1, 13)]
-    (sample,) = continue_prompt(gpt, prompt, [0], CONFIG)
+    (sample,) = continue_prompt(gpt, VOCAB.encode("ab"), [0], CONFIG)
     assert written.prompt + written.text == VOCAB.decode(sample)
 
 
 def test_each_character_can_be_drawn_again_from_its_logits():
-    *_, written = record(network(), VOCAB, VOCAB.encode("ab"), CONFIG)
+    *_, written = record(network(), Written(VOCAB, "ab"), CONFIG)
     uniforms = CONFIG.uniforms(0)
     ids = [next_ids(logits[None], CONFIG, uniforms[n : n + 1]) for n, logits in enumerate(written.logits)]
     assert VOCAB.decode(torch.cat(ids)) == written.text

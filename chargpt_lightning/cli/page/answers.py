@@ -4,7 +4,7 @@ import html
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,7 +19,7 @@ from chargpt_lightning.sampling.text_methods import ranked
 from chargpt_lightning.sampling.written import Written, record
 from chargpt_lightning.utils import plotting
 from chargpt_lightning.utils.errors import ConfigError, require_at_most
-from chargpt_lightning.vocab import CharVocab, encode_prompt, shortened, visible
+from chargpt_lightning.vocab import CharVocab, Unknown, encode_prompt, shortened, visible
 
 INTERVAL = 0.1  # least seconds between two views of a text that is being written
 SHARE = 0.05  # of the time, that these views may take
@@ -33,11 +33,17 @@ Tokens = list[tuple[str, float | None]]  # characters, and how strongly each is 
 Position = tuple[CharVocab, Tensor, str]  # the logits (V,) there, and the character that was drawn
 
 
-def _tokens(written: Written, marked: int = 0) -> Tokens:
-    """Returns the end of the prompt as one token, then each character; one is marked."""
-    text = enumerate(written.text, start=1)  # which may be written meanwhile
-    prompt = "".join(map(visible, written.prompt[-MOST_SHOWN:]))
-    return [(prompt, None), *((visible(character), -0.5 if n == marked else 0.0) for n, character in text)]
+@dataclass
+class Shown(Written):
+    """A text on the page, with the character that was clicked last, counted from 1; 0 is the prompt."""
+
+    marked: int = 0
+
+    def tokens(self) -> Tokens:
+        """Returns the end of the prompt as one token, then each character; the one that was clicked is marked."""
+        text = enumerate(self.text, start=1)  # which may be written meanwhile
+        prompt = "".join(map(visible, self.prompt[-MOST_SHOWN:]))
+        return [(prompt, None), *((visible(character), -0.5 if n == self.marked else 0.0) for n, character in text)]
 
 
 @contextmanager
@@ -59,30 +65,34 @@ def config_of(prompt: str, *settings: Any) -> SampleConfig:
     return SampleConfig(prompt or "\n", 1, **given)
 
 
-def write(name: str, *settings: Any) -> Iterator[tuple[Tokens, str, Written]]:
+def write(name: str, *settings: Any) -> Iterator[tuple[Tokens, str, Shown]]:
     """Yields the text as it is drawn, with the command that writes the same."""
     with errors_shown():
         config, model = config_of(*settings), load(name)
-        ids = encode_prompt(config.prompt, model.vocab, config.unknown)
-        prompt = model.vocab.decode(ids)
-        if skipped := len(config.prompt) - len(prompt):
+        shown = Shown(model.vocab, _encodable(model.vocab, config.prompt, config.unknown))
+        if skipped := len(config.prompt) - len(shown.prompt):
             gr.Warning(f"left out {skipped} characters of the prompt, which are not in the vocabulary")
-        command = predict_command(name, replace(config, prompt=prompt))
+        command = predict_command(name, replace(config, prompt=shown.prompt))
         next_view = monotonic()
-        for written in record(model.gpt, model.vocab, ids, config):
+        for _ in record(model.gpt, shown, config):
             if (before := monotonic()) > next_view:
-                yield _tokens(written), command, written
+                yield shown.tokens(), command, shown
                 next_view = monotonic() + max(INTERVAL, (monotonic() - before) / SHARE)
-        yield _tokens(written), command, written
+        yield shown.tokens(), command, shown
+
+
+def _encodable(vocab: CharVocab, prompt: str, unknown: Unknown) -> str:
+    return vocab.decode(encode_prompt(prompt, vocab, unknown))
 
 
 @errors_shown()
-def choose(written: Written | None, clicked: gr.SelectData) -> tuple[Tokens, Position]:
+def choose(shown: Shown | None, clicked: gr.SelectData) -> tuple[Tokens, Position]:
     """Marks the character that was clicked, and returns its position; after the prompt, if that was clicked."""
     index, before = clicked.index, max(clicked.index - 1, 0)
-    if written is None or before >= len(written.text):
+    if shown is None or before >= len(shown.text):
         raise ConfigError("the server does not have this text any more; generate it again")
-    return _tokens(written, index), (written.vocab, written.logits[before], written.text[before:index])
+    shown.marked = index
+    return shown.tokens(), (shown.vocab, shown.logits[before], shown.text[before:index])
 
 
 @errors_shown()
@@ -90,8 +100,8 @@ def after_prompt(name: str, prompt: str) -> Position:
     """Returns the position after a prompt, without characters that are not in the vocabulary."""
     model = load(name)
     known, _ = model.vocab.split_known(prompt)
-    ids = encode_prompt(known or "\n", model.vocab, "refuse")
-    (written,) = record(model.gpt, model.vocab, ids, SampleConfig(max_new_tokens=1))
+    written = Written(model.vocab, _encodable(model.vocab, known or "\n", "refuse"))
+    next(record(model.gpt, written, SampleConfig(max_new_tokens=1)))
     return model.vocab, written.logits[0], ""
 
 

@@ -10,7 +10,6 @@ from support.platforms import needs
 
 from chargpt_lightning import CharGPT, CharVocab
 from chargpt_lightning.sampling.config import SampleConfig
-from chargpt_lightning.sampling.written import Written
 
 gr = pytest.importorskip("gradio", reason="gradio, of an extra, is not installed", exc_type=ImportError)
 
@@ -40,6 +39,7 @@ def test_a_clicked_character_is_marked_and_has_the_probabilities_it_was_drawn_wi
     _, _, written = last(answers.write("runs/version_0", *SETTINGS))
     for index in (0, 1, 4):  # the prompt, and two characters that the context of 8 reaches
         tokens, position = answers.choose(written, SimpleNamespace(index=index))
+        assert written.tokens() == tokens  # also in later views, if the text is still written
         assert [shade for _, shade in tokens[1:]] == [-0.5 if n == index else 0.0 for n in range(1, 10)]
         drawn = written.text[index - 1] if index else ""
         before, after = answers.why(position, *SETTINGS)
@@ -168,7 +168,7 @@ def test_a_surrogate_is_left_out_of_text_and_command(tiny_run, monkeypatch):
     assert "--sample.prompt=When " in command
 
 
-@pytest.mark.parametrize("written", [None, Written(CharVocab("a"), "a")])
+@pytest.mark.parametrize("written", [None, answers.Shown(CharVocab("a"), "a")])
 def test_a_text_that_the_server_has_lost_must_be_generated_again(written):
     with pytest.raises(gr.Error, match="generate it again"):
         answers.choose(written, SimpleNamespace(index=1))
