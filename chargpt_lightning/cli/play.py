@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from chargpt_lightning.cli.help import SUBCOMMANDS
-from chargpt_lightning.cli.page.networks import load
+from chargpt_lightning.cli.page.networks import is_utf8, load
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.run_dir import find_checkpoint, name_of, relative_to_cwd
 
@@ -30,11 +30,14 @@ def play(ckpt_path: str = "best", out_dir: Path = Path("runs"), port: int = 7860
     if not 0 < port < 2**16:
         raise ConfigError(f"port ({port}) must be from 1 to 65535")
     name = name_of(relative_to_cwd(find_checkpoint(ckpt_path, out_dir)))
+    if not is_utf8(name):
+        raise ConfigError(f"ckpt_path ({name}) must be a UTF-8 path, because browsers are sent nothing else")
     load(name)
     try:
+        socket.getaddrinfo(host, port)  # with a long name, create_server would leave a socket open
         socket.create_server((host, port)).close()
-    except OSError as error:
-        reason = str(error.strerror).partition(" (while")[0]
+    except (OSError, UnicodeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         rule = "must be a free address of this machine"
         raise ConfigError(f"host and port ({host}:{port}) {rule}, but: {reason}; --port sets another port") from error
     from chargpt_lightning.cli.page.page import build, serve  # Gradio's import takes seconds

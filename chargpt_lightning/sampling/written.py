@@ -20,7 +20,7 @@ class Written:
     logits: list[Tensor] = field(default_factory=list)
 
 
-def record(network: Network, written: Written, config: SampleConfig) -> Iterator[Written]:
+def record(network: Network, written: Written, config: SampleConfig) -> Iterator[None]:
     """Draws the first sample of a configuration into a text.
 
     Args:
@@ -29,7 +29,7 @@ def record(network: Network, written: Written, config: SampleConfig) -> Iterator
         config: Number of characters, and how each is drawn; its prompt is not used.
 
     Yields:
-        The text after each character: always the same object, which grows.
+        Nothing, after each character.
 
     Raises:
         ConfigError: If the prompt is empty, or not in the vocabulary.
@@ -37,4 +37,4 @@ def record(network: Network, written: Written, config: SampleConfig) -> Iterator
     for texts, logits in draw(network, written.vocab.encode(written.prompt), [0], config):
         written.logits.append(logits[0].clone())  # first: a reader in another thread finds them for all of the text
         written.text += written.vocab.decode(texts[0, -1:])
-        yield written
+        yield

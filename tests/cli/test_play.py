@@ -25,6 +25,8 @@ def test_without_the_extra_the_error_names_it(run, tiny_run, monkeypatch, missin
         (["--port", "0"], "port (0) must be from 1 to 65535"),
         (["--port", "65536"], "port (65536) must be from 1 to 65535"),
         (["--host", "no.such.host.invalid"], f"host and port (no.such.host.invalid:7860) {FREE}"),
+        (["--host", "ü" * 80], f"host and port ({'ü' * 80}:7860) {FREE}"),
+        (["--ckpt_path", "\udcff"], r"ckpt_path (\udcff) must be a UTF-8 path, because browsers are sent nothing else"),
         (["--ckpt_path", "nowhere"], "ckpt_path (nowhere) must be a checkpoint file, but there is no such file"),
         (["--ckpt_path", "verse.txt"], "ckpt_path (verse.txt) must be an intact checkpoint file"),
         (["--share"], "--share is no setting of play; `chargpt play --help` lists all settings"),

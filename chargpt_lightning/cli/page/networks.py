@@ -11,14 +11,19 @@ from chargpt_lightning.utils.run_dir import checkpoint_at, relative_to_cwd, runs
 def labeled_runs(out_dir: Path) -> list[tuple[str, str]]:
     """Returns the runs in a directory, newest first, each as a label with its best val loss and a `--ckpt_path`.
 
-    Runs whose path a browser cannot show, because it is not UTF-8, are left out.
+    Runs whose path is not UTF-8 are left out.
     """
-    runs = [run for run in map(relative_to_cwd, runs_below(out_dir)) if str(run).isprintable()]
+    runs = [run for run in map(relative_to_cwd, runs_below(out_dir)) if is_utf8(str(run))]
     losses = map(best_val_loss, runs)
     labels = [
         str(run) if loss is None else f"{run}, val loss {loss:.4f}" for run, loss in zip(runs, losses, strict=True)
     ]
     return list(zip(labels, map(str, runs), strict=True))
+
+
+def is_utf8(path: str) -> bool:
+    """Whether a path can be sent to a browser: Python decodes bytes that are not UTF-8 to surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def load(name: str) -> CharGPT:
@@ -35,5 +40,5 @@ def load(name: str) -> CharGPT:
 
 @lru_cache(maxsize=8)  # networks stay in memory
 def _load(path: Path, stamp: tuple[tuple[int, int], ...]) -> CharGPT:
-    """Reads a checkpoint; `stamp` is when each of its files was changed last, and its size."""
+    """Reads a checkpoint; `stamp` has a pair for each of its files: when it was changed last, and its size."""
     return CharGPT.load_from_checkpoint(path).eval()

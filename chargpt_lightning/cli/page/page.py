@@ -17,8 +17,9 @@ from chargpt_lightning.vocab import Unknown
 
 log = logging.getLogger(__name__)
 
-MOST_COLUMNS = 6  # of texts by different checkpoints
-QUIET: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
+MAX_COLUMNS = 6  # of texts by different checkpoints
+EACH: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "multiple"}  # every event is answered
+LAST: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}  # of several, the last is
 CSS = """
 .characters .textfield { display: block; font: 0 var(--font-mono); white-space: nowrap; word-break: normal; }
 .characters .textfield .token { margin: 0; padding: 0; }
@@ -33,25 +34,35 @@ def build(name: str, out_dir: Path) -> gr.Blocks:
         name: The `--ckpt_path` of the checkpoint to begin with.
         out_dir: The directory of runs to choose from.
     """
-
-    @answers.errors_shown()
-    def lists() -> tuple[gr.Dropdown, gr.Dropdown]:
-        runs = labeled_runs(out_dir)
-        names = [run for _, run in runs]
-        others = [] if name in names else [(name, name)]
-        return gr.Dropdown(others + runs, value=name), gr.Dropdown(runs, value=[name] if name in names else names[:1])
-
     with gr.Blocks(title="chargpt play", analytics_enabled=False, fill_width=True) as page:
-        chosen = gr.Dropdown([name], value=name, label="Checkpoint")
+        chosen = _checkpoints(name, out_dir)
         with gr.Tabs() as tabs:
             with gr.Tab("Write"):
                 settings = _add_writing(page, chosen)
             with gr.Tab("Surprise"):
                 _add_surprise(chosen)
             with gr.Tab("Learning") as tab:
-                runs = _add_learning(tabs, tab, chosen, settings)
+                runs = _runs(name, out_dir)
+                _add_learning(tabs, tab, runs, chosen, settings)
+
+        def lists() -> tuple[gr.Dropdown, gr.Dropdown]:
+            return _checkpoints(name, out_dir), _runs(name, out_dir)
+
         page.load(lists, None, [chosen, runs], show_progress="hidden")
     return page
+
+
+def _checkpoints(name: str, out_dir: Path) -> gr.Dropdown:
+    runs = labeled_runs(out_dir)
+    others = [] if name in dict(runs).values() else [(name, name)]
+    return gr.Dropdown(others + runs, value=name, label="Checkpoint")
+
+
+def _runs(name: str, out_dir: Path) -> gr.Dropdown:
+    runs = labeled_runs(out_dir)
+    names = [run for _, run in runs]
+    first = [run for run in names if Path(name).is_relative_to(run)] or names[:1]
+    return gr.Dropdown(runs, value=first, label="Runs", multiselect=True)
 
 
 def _setting_inputs() -> list[Any]:
@@ -64,7 +75,7 @@ def _setting_inputs() -> list[Any]:
 
     fields: list[Any] = [
         gr.Textbox(lines=3, max_lines=8, **named("prompt")),
-        gr.Slider(1, answers.MOST_CHARACTERS, SampleConfig.max_new_tokens, step=1, **named("max_new_tokens")),
+        gr.Slider(1, answers.MAX_CHARACTERS, SampleConfig.max_new_tokens, step=1, **named("max_new_tokens")),
         gr.Slider(0, 2, SampleConfig.temperature, step=0.05, **named("temperature")),
         gr.Number(SampleConfig.top_k, precision=0, **named("top_k", off="0")),
         gr.Slider(0.01, 1, 1, step=0.01, **named("top_p", off="1")),
@@ -90,11 +101,12 @@ def _add_writing(page: gr.Blocks, chosen: gr.Dropdown) -> list[Any]:
             command = gr.Textbox(label="Copy the command", buttons=["copy"])
     writing = generate.click(answers.write, [chosen, *settings], [text, command, written], show_progress="hidden")
     stop.click(None, cancels=[writing])
-    text.select(answers.choose, [written], [text, position], show_progress="hidden")
+    text.select(answers.choose, [written], [text, position], **EACH)
     prompt, _, temperature, top_k, top_p, *_ = settings
-    gr.on([page.load, chosen.change, prompt.change], answers.after_prompt, [chosen, prompt], [position], **QUIET)
+    moved = [page.load, chosen.change, prompt.change]
+    gr.on(moved, answers.after_prompt, [chosen, prompt, written], [position, text], **LAST)
     moved = [changed.change for changed in (position, temperature, top_k, top_p)]
-    gr.on(moved, answers.why, [position, *settings], bars, **QUIET)
+    gr.on(moved, answers.why, [position, *settings], bars, **LAST)
     return settings
 
 
@@ -109,31 +121,28 @@ def _add_surprise(chosen: gr.Dropdown) -> None:
     button.click(answers.rate, [chosen, text], [figures, shaded])
 
 
-def _add_learning(tabs: gr.Tabs, tab: gr.Tab, chosen: gr.Dropdown, settings: list[Any]) -> gr.Dropdown:
-    runs = gr.Dropdown([], label="Runs", multiselect=True)
+def _add_learning(tabs: gr.Tabs, tab: gr.Tab, runs: gr.Dropdown, chosen: gr.Dropdown, settings: list[Any]) -> None:
     plot, drawn, timer = gr.Plot(show_label=False), gr.State(), gr.Timer(10, active=False)  # seconds
 
     def start_or_stop(selected: gr.SelectData) -> gr.Timer:
         return gr.Timer(active=selected.value == tab.label)
 
-    tabs.select(start_or_stop, None, timer)
-    gr.on([tab.select, runs.input, timer.tick], answers.curves, [runs, drawn], [plot, drawn], **QUIET)
-    compare = gr.Button("Write with each checkpoint of the run, with the settings under Write")
+    tabs.select(start_or_stop, None, timer, **EACH)
+    gr.on([tab.select, runs.input, timer.tick], answers.curves, [runs, drawn], [plot, drawn], **LAST)
+    compare = gr.Button("Write with each checkpoint of the run at the top, with the settings under Write")
 
-    @gr.render(inputs=[chosen, *settings], triggers=[compare.click])  # type: ignore[untyped-decorator]
+    @gr.render(inputs=[chosen, *settings], triggers=[compare.click], concurrency_limit="default")  # type: ignore[untyped-decorator]
     def columns(name: str, *settings: Any) -> None:
         with answers.errors_shown():
-            paths = checkpoints_beside(name, MOST_COLUMNS)
+            paths = checkpoints_beside(name, MAX_COLUMNS)
             texts = [answers.sample(path, *settings) for path in paths]
         with gr.Row():
             for path, text in zip(paths, texts, strict=True):
                 gr.Textbox(text, label=path.name, lines=12, max_lines=24, min_width=200)
 
-    return runs
-
 
 def serve(page: gr.Blocks, host: str, port: int) -> None:
-    """Serves the page until a signal ends the process; it uses no other host."""
+    """Serves the page until a signal ends the process; nothing is requested from other hosts."""
     os.environ["no_proxy"] = "*"  # Gradio waits for its own page, which it would ask a proxy for
     torch.set_num_threads(1)  # more would wait for each other whenever the server or a browser needs a core
     page.queue(default_concurrency_limit=8)  # browsers that write at the same time

@@ -60,14 +60,26 @@ def test_a_clicked_character_is_marked_and_has_the_probabilities_it_was_drawn_wi
 def test_the_position_after_a_prompt_leaves_unknown_characters_out(tiny_run):
     network = CharGPT.load_from_checkpoint(tiny_run)
     for prompt, known in (("Wh😀en", "When"), ("", "\n"), ("😀", "\n")):
-        vocab, logits, drawn = answers.after_prompt("runs/version_0", prompt)
+        (vocab, logits, drawn), tokens = answers.after_prompt("runs/version_0", prompt, None)
+        assert tokens == gr.skip()
         assert (vocab.alphabet, drawn) == (network.vocab.alphabet, "")
         probabilities = dict(zip(vocab.alphabet, logits.softmax(-1).tolist(), strict=True))
         assert probabilities == pytest.approx(network.next_probabilities(known), abs=1e-6)
 
 
-def test_before_a_network_is_loaded_there_are_no_bars():
-    assert answers.why(None, *SETTINGS) == [{}, {}]
+def test_after_another_prompt_no_character_is_marked(tiny_run):
+    tokens, _, shown = last(answers.write("runs/version_0", *SETTINGS))
+    answers.choose(shown, SimpleNamespace(index=2))
+    _, unmarked = answers.after_prompt("runs/version_0", "In", shown)
+    assert unmarked == shown.tokens() == tokens
+
+
+def test_a_network_that_cannot_be_loaded_has_no_bars(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(gr, "Warning", warnings.append)
+    position, _ = answers.after_prompt("<b>", "In", None)
+    assert warnings == ["ckpt_path (&lt;b&gt;) must be a checkpoint file, but there is no such file"]
+    assert answers.why(position, *SETTINGS) == [{}, {}]
 
 
 def test_bars_are_those_computed_by_hand():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.command_line import TINY
 
+from chargpt_lightning.cli.page import networks
 from chargpt_lightning.cli.page.networks import labeled_runs, load
 from chargpt_lightning.utils.errors import ConfigError
 
@@ -18,6 +19,12 @@ def test_runs_are_listed_newest_first_with_their_best_val_loss(run, tiny_run):
     expected = [("runs/more/version_0", "runs/more/version_0"), (f"{tiny_run}, val loss 1.2500", str(tiny_run))]
     assert labeled_runs(Path("runs")) == labeled_runs(Path("runs").absolute()) == expected
     assert labeled_runs(Path("nowhere")) == []
+
+
+def test_runs_whose_path_is_not_utf_8_are_left_out(monkeypatch):
+    paths = ["runs/後 👩\u200d👩", "runs/\udcff"]
+    monkeypatch.setattr(networks, "runs_below", lambda root: [Path(path) for path in paths])
+    assert labeled_runs(Path("runs")) == [(paths[0], paths[0])]
 
 
 def test_a_network_is_read_once_until_its_file_is_replaced(run, tiny_run):

@@ -61,6 +61,10 @@ def browser():
         browser.close()
 
 
+BARS = """charts => charts.map(chart => [...chart.querySelectorAll(".confidence-set")].map(
+    row => [row.querySelector("dt").innerText, Number(row.querySelector("meter").getAttribute("value"))]))"""
+
+
 class Page:
     """The page as a reader uses it; `hosts` are those that the browser asked for anything."""
 
@@ -116,19 +120,25 @@ class Page:
     def tokens(self) -> list[str]:
         return self.tab.locator(".characters:visible .text").all_text_contents()
 
+    def click(self, character: int) -> None:
+        """Clicks a character, counted from 1, and waits until it is marked."""
+        self.tab.locator(".characters .text").nth(character).click()
+        self.wait(lambda: self.marked() == character)
+
+    def marked(self) -> int:
+        """The number of the marked character; 0 if there is none."""
+        colors = self.tab.locator(".characters:visible .token").evaluate_all(
+            "tokens => tokens.map(token => token.style.backgroundColor)"
+        )
+        return next((n for n, color in enumerate(colors) if n and not color.endswith(" 0)")), 0)
+
     def text(self) -> str:
         return "".join(self.tokens()).replace("↵\n", "\n")
 
     def bars(self) -> list[dict[str, float]]:
-        """The labels and values of both charts."""
-        charts = self.tab.locator(".block:has(> .container .confidence-set)").all()
-        return [
-            {
-                row.locator("dt").inner_text(): float(row.locator("meter").get_attribute("value"))
-                for row in chart.locator(".confidence-set").all()
-            }
-            for chart in charts
-        ]
+        """The labels and values of both charts, read at one instant."""
+        charts = self.tab.locator(".block:has(> .container .confidence-set)")
+        return [dict(rows) for rows in charts.evaluate_all(BARS)]
 
     def message(self, part: str) -> None:
         """Waits for a message with this part, and closes it."""
@@ -162,7 +172,7 @@ def test_write_gives_the_text_of_predict_and_uses_no_other_host(page, address, r
 
 def test_why_shows_what_was_expected_at_the_character_that_is_clicked(page, network):
     text = page.write(prompt="Wh", max_new_tokens=6, temperature=1.2)
-    page.tab.locator(".characters .text").nth(3).click()
+    page.click(3)
     drawn = {" ": "space", "\n": "newline"}.get(text[4], text[4])
     page.wait(lambda: f"{drawn} (drawn)" in page.bars()[0])
     before, after = page.bars()
@@ -175,6 +185,9 @@ def test_why_shows_what_was_expected_at_the_character_that_is_clicked(page, netw
     page.wait(lambda: page.bars()[1] != after)
     assert page.bars()[0] == before
     assert max(page.bars()[1].values()) == 1
+    page.set(prompt="Whe")
+    page.wait(lambda: page.bars()[0] != before)
+    page.wait(lambda: page.marked() == 0)
 
 
 def test_why_follows_the_prompt_while_it_is_typed(page, network):
@@ -191,9 +204,11 @@ def test_stop_ends_the_writing_of_the_network_that_is_chosen(page, runs, network
     page.wait(lambda: len(page.tokens()) > 1)
     page.press("Stop")
     page.tab.wait_for_timeout(1000)
+    page.click(1)  # shows what the server has
     written = page.text()
     assert len(written) < len("When") + LONGEST
     page.tab.wait_for_timeout(1000)
+    page.click(2)
     assert page.text() == written
     slow = CharGPT.load_from_checkpoint(runs / "runs/slow/version_0")
     assert slow.sample("When", len(written) - len("When")) == written
@@ -237,25 +252,44 @@ def test_learning_draws_the_run_again_when_it_has_more_and_compares_its_checkpoi
         assert text.input_value() == network.sample("When", 20)
 
 
-def test_two_browsers_do_not_mix_their_texts(browser, address, page, network):
-    other = Page(browser, address)
-    for one, prompt in ((page, "When"), (other, "In")):
-        one.set(prompt=prompt, max_new_tokens=600)
-    for one in (page, other):
+def test_learning_asks_for_nothing_under_other_tabs(page):
+    page.open("Learning")
+    page.tab.get_by_test_id("matplotlib").locator("img").wait_for()
+    page.open("Write")
+    page.tab.wait_for_timeout(1000)
+    asked = []
+    page.tab.on("request", lambda request: asked.append(request.url))
+    page.tab.wait_for_timeout(11_000)  # the curves are drawn again after ten seconds
+    assert not [url for url in asked if "join" in url]
+    page.open("Learning")
+    page.wait(lambda: [url for url in asked if "join" in url])
+
+
+def test_two_browsers_do_not_mix_their_texts(browser, address, page, runs):
+    slow = CharGPT.load_from_checkpoint(runs / "runs/slow/version_0")
+    others = (page, "When"), (Page(browser, address), "In")
+    for one, prompt in others:
+        one.choose("runs/slow/version_0, val loss")
+        one.set(prompt=prompt, max_new_tokens=150)
+    for one, _ in others:
         one.press("Generate")
-    for one, prompt in ((page, "When"), (other, "In")):
-        one.wait(lambda one=one: len(one.tokens()) == 601)
-        assert one.text() == network.sample(prompt, 600)
-    other.context.close()
+    page.wait(lambda: min(len(one.tokens()) for one, _ in others) > 1)
+    assert max(len(one.tokens()) for one, _ in others) < 151  # both are being written
+    for one, prompt in others:
+        one.wait(lambda one=one: len(one.tokens()) == 151)
+        assert one.text() == slow.sample(prompt, 150)
+    others[1][0].context.close()
 
 
-def test_a_browser_that_is_killed_leaves_the_page_to_others(browser, address, page, network):
-    killed = Page(browser, address)
-    killed.choose("runs/slow/version_0, val loss")
-    killed.set(prompt="When", max_new_tokens=LONGEST)
-    killed.press("Generate")
-    killed.wait(lambda: len(killed.tokens()) > 1)
-    killed.context.close()
+def test_browsers_that_are_killed_leave_the_page_to_others(browser, address, page, network):
+    killed = [Page(browser, address) for _ in range(8)]  # as many as may write at the same time
+    for one in killed:
+        one.choose("runs/slow/version_0, val loss")
+        one.set(prompt="When", max_new_tokens=LONGEST)
+        one.press("Generate")
+    for one in killed:
+        one.wait(lambda one=one: len(one.tokens()) > 1)
+        one.context.close()
     assert page.write(prompt="In", max_new_tokens=9) == network.sample("In", 9)
 
 
