@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from support.command_line import FAST, N_GRAMS, TINY, assert_same_run
 
@@ -22,6 +22,12 @@ CALLBACKS = [
     ["EMAWeightAveraging", "--trainer.callbacks.decay", "0.5"],
     ["EarlyStopping", "--trainer.callbacks.monitor", "val/loss", "--trainer.callbacks.patience", "1"],
     ["ModelCheckpoint", "--trainer.callbacks.filename", "mine", "--trainer.callbacks.save_on_exception", "true"],
+]
+
+ENDS_EARLY = [  # after update 4, with batch 16
+    *("--model.dropout", "0.3", "--trainer.accumulate_grad_batches=4", "--trainer.val_check_interval=8"),
+    *("--trainer.num_sanity_val_steps=1", "--trainer.precision=16-true", "--trainer.gradient_clip_val=0.1"),
+    *("--trainer.max_steps=11", "--trainer.callbacks", *CALLBACKS[3], "--data.num_workers", "1"),
 ]
 
 
@@ -81,6 +87,8 @@ def interrupted(run, root: Path, arguments: list[str], stops: list[tuple[int, bo
         with ended_in_batch(batch, kill), suppress(Killed):
             ended = run(*(["fit", "--ckpt_path", "last", *at] if saved else [*arguments, *at]))
             assert ended.code in (0, 143), ended.err
+            if ended.code == 0:  # before that batch; a run that EarlyStopping has ended would be extended
+                break
     return max(root.iterdir())
 
 
@@ -93,6 +101,7 @@ def interrupted(run, root: Path, arguments: list[str], stops: list[tuple[int, bo
     suppress_health_check=list(HealthCheck),
 )
 @given(flags=flags(), stops=st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=3))
+@example(flags=ENDS_EARLY, stops=[(17, False), (0, True), (19, True)])
 def test_a_resumed_run_is_the_same_whatever_the_settings(run, flags, stops):
     shutil.rmtree("runs", ignore_errors=True)
     uninterrupted = interrupted(run, Path("runs/one"), [*TINY, *flags], [])
