@@ -148,20 +148,19 @@ def nothing(build: Build) -> CharGPT:
     return build()
 
 
-INGREDIENTS = {
-    change.__name__: change
-    for change in (
-        *(nothing, no_n_grams, no_dropout_of_n_grams, trigrams_at_most, adamw_alone, gelu, one_character_embedded),
-        *(no_norm_of_the_embedding, learned_positions, no_norm_of_queries_and_keys, tied_head),
-    )
-}
-REJECTED = {
-    change.__name__: change
-    for change in (
-        *(zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights),
-        *(five_newton_schulz_iterations, four_heads),
-    )
-}
+def by_name(*changes: Callable[[Build], CharGPT]) -> dict[str, Callable[[Build], CharGPT]]:
+    """Returns changes by their names."""
+    return {change.__name__: change for change in changes}
+
+
+INGREDIENTS = by_name(
+    *(nothing, no_n_grams, no_dropout_of_n_grams, trigrams_at_most, adamw_alone, gelu, one_character_embedded),
+    *(no_norm_of_the_embedding, learned_positions, no_norm_of_queries_and_keys, tied_head),
+)
+REJECTED = by_name(
+    *(zero_head_and_projections, softly_capped_logits, rms_norms, norms_without_weights),
+    *(five_newton_schulz_iterations, four_heads),
+)
 CHANGES = INGREDIENTS | REJECTED
 
 

@@ -127,10 +127,12 @@ class Page:
 
     def marked(self) -> int:
         """The number of the marked character; 0 if there is none."""
-        colors = self.tab.locator(".characters:visible .token").evaluate_all(
-            "tokens => tokens.map(token => token.style.backgroundColor)"
-        )
-        return next((n for n, color in enumerate(colors) if n and not color.endswith(" 0)")), 0)
+        return next((n for n, color in enumerate(self.colors()) if n and not color.endswith(" 0)")), 0)
+
+    def colors(self) -> list[str]:
+        """The background of each token, as CSS."""
+        tokens = self.tab.locator(".characters:visible .token")
+        return tokens.evaluate_all("tokens => tokens.map(token => token.style.backgroundColor)")
 
     def text(self) -> str:
         return "".join(self.tokens()).replace("↵\n", "\n")
@@ -226,10 +228,7 @@ def test_surprise_shades_each_character_and_has_the_loss_of_the_text(page, netwo
     figures = page.tab.get_by_label("The loss of the text").input_value()
     assert figures.startswith(f"{surprisals.mean():.4f} bits per character")
     assert figures.endswith("Not in the vocabulary, left out: '😀<b>'")
-    colors = page.tab.locator(".characters:visible .token").evaluate_all(
-        "tokens => tokens.map(t => t.style.backgroundColor)"
-    )
-    alphas = [float(re.search(r"([\d.]+)\)$", color)[1]) for color in colors[1:]]
+    alphas = [float(re.search(r"([\d.]+)\)$", color)[1]) for color in page.colors()[1:]]
     assert alphas == pytest.approx((surprisals / 8).tolist(), abs=0.01)
 
 
