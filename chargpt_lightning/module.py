@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -101,6 +101,7 @@ class CharGPT(TextMethods, CheckpointHooks):
         self.gpt: LanguageModel = build_network(architecture, shape)
         self.train_loss = math.nan
         self._losses = UpdateLosses()
+        self._clipped: list[nn.Parameter] = []  # by an update
         self._grad_norm = torch.tensor(math.nan)
         self._evaluation = Evaluation()
         self.sampling = SampleConfig()
@@ -149,7 +150,8 @@ class CharGPT(TextMethods, CheckpointHooks):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Logs the update directly to the loggers, because `self.log` would take 3 % of an update."""
-        self._grad_norm = gradient_norm(self.parameters())
+        self._clipped = list(self.parameters())  # listing them twice would take a hundredth of an update
+        self._grad_norm = gradient_norm(self._clipped)
         interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         is_logged = bool(interval) and self.global_step % interval == 0  # with 0, Lightning never logs
         self.train_loss = self._losses.end_update(self.global_step, is_logged)
@@ -164,7 +166,7 @@ class CharGPT(TextMethods, CheckpointHooks):
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clips gradients, which are not scaled in bf16-mixed; Lightning refuses to there (its issue 21435)."""
-        clip_gradients(self.parameters(), self._grad_norm, gradient_clip_val, gradient_clip_algorithm)
+        clip_gradients(self._clipped, self._grad_norm, gradient_clip_val, gradient_clip_algorithm)
 
     def on_validation_epoch_start(self) -> None:
         """Resets the sums."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -10,7 +9,7 @@ from torch.distributed.tensor import DTensor
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Returns the L2 norm () of all gradients together, computed in at least float32."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return nn.utils.get_total_norm([grad.to(torch.promote_types(grad.dtype, torch.float32)) for grad in gradients])
+    return nn.utils.get_total_norm([grad.float() if grad.dtype.itemsize < 4 else grad for grad in gradients])
 
 
 def as_number(norm: Tensor) -> float:
