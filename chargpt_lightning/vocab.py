@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.utf8 import is_encodable
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class CharVocab:
             raise ConfigError("alphabet ('') must contain at least one character")
         if len(set(alphabet)) != len(alphabet):
             raise ConfigError(f"alphabet ({alphabet!r}) must contain each character once")
-        if any("\ud800" <= character <= "\udfff" for character in alphabet):
+        if not is_encodable(alphabet):
             raise ConfigError(
                 f"alphabet ({shortened(alphabet)}) must not contain surrogates, because no valid text contains them"
             )

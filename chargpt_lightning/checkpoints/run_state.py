@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from chargpt_lightning.optim.muon import Muon
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.utf8 import is_encodable
 
 LIMIT = 2**63  # larger numbers can only come from a damaged file
 MAX_COLUMNS = 1000  # of metrics.csv
@@ -91,14 +92,10 @@ def _are_counts(found: Any) -> bool:
 def _is_history(found: Any) -> bool:
     match found:
         case {"rows": int(rows), "columns": list(columns)} if len(columns) <= MAX_COLUMNS:
-            return _is_count(rows) and all(isinstance(name, str) and _is_encodable(name) for name in columns)
+            return _is_count(rows) and all(isinstance(name, str) and is_encodable(name) for name in columns)
     return found == {} or (
         isinstance(found, dict) and found.keys() <= {"run", "rows"} and _is_count(found.get("rows", 0))
     )
-
-
-def _is_encodable(name: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _are_schedulers(found: Any) -> bool:

@@ -7,9 +7,10 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from chargpt_lightning.cli.help import SUBCOMMANDS
-from chargpt_lightning.cli.page.networks import is_utf8, load
+from chargpt_lightning.cli.page.networks import load
 from chargpt_lightning.utils.errors import ConfigError
 from chargpt_lightning.utils.run_dir import find_checkpoint, name_of, relative_to_cwd
+from chargpt_lightning.utils.utf8 import is_encodable
 
 
 def play(ckpt_path: str = "best", out_dir: Path = Path("runs"), port: int = 7860, host: str = "127.0.0.1") -> None:
@@ -30,7 +31,7 @@ def play(ckpt_path: str = "best", out_dir: Path = Path("runs"), port: int = 7860
     if not 0 < port < 2**16:
         raise ConfigError(f"port ({port}) must be from 1 to 65535")
     name = name_of(relative_to_cwd(find_checkpoint(ckpt_path, out_dir)))
-    if not is_utf8(name):
+    if not is_encodable(name):
         raise ConfigError(f"ckpt_path ({name}) must be a UTF-8 path, because browsers are sent nothing else")
     load(name)
     try:

@@ -18,6 +18,7 @@ import numpy as np
 from chargpt_lightning.data.text_files import OnRead, read_chunks, with_callback
 from chargpt_lightning.utils.atomic import write_atomically
 from chargpt_lightning.utils.errors import ConfigError
+from chargpt_lightning.utils.utf8 import is_encodable
 from chargpt_lightning.vocab import code_points
 
 _BINS = ("train.bin", "val.bin")
@@ -198,7 +199,7 @@ def _alphabet_of(itos: dict[Any, Any], label: str) -> str:
     ids: dict[str, int] = {}
     for id in range(len(itos)):
         character = itos.get(id)
-        if not isinstance(character, str) or len(character) != 1 or "\ud800" <= character <= "\udfff":
+        if not isinstance(character, str) or len(character) != 1 or not is_encodable(character):
             raise ConfigError(f"{label} must map ids from 0 on to single characters, but id {id} has none")
         if ids.setdefault(character, id) != id:
             raise ConfigError(

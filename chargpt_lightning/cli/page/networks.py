@@ -6,24 +6,20 @@ from pathlib import Path
 from chargpt_lightning.module import CharGPT
 from chargpt_lightning.utils.metrics_csv import best_val_loss
 from chargpt_lightning.utils.run_dir import checkpoint_at, relative_to_cwd, runs_below
+from chargpt_lightning.utils.utf8 import is_encodable
 
 
 def labeled_runs(out_dir: Path) -> list[tuple[str, str]]:
     """Returns the runs in a directory, newest first, each as a label with its best val loss and a `--ckpt_path`.
 
-    Runs whose path is not UTF-8 are left out.
+    Runs whose path is not UTF-8 are left out, because browsers are sent nothing else.
     """
-    runs = [run for run in map(relative_to_cwd, runs_below(out_dir)) if is_utf8(str(run))]
+    runs = [run for run in map(relative_to_cwd, runs_below(out_dir)) if is_encodable(str(run))]
     losses = map(best_val_loss, runs)
     labels = [
         str(run) if loss is None else f"{run}, val loss {loss:.4f}" for run, loss in zip(runs, losses, strict=True)
     ]
     return list(zip(labels, map(str, runs), strict=True))
-
-
-def is_utf8(path: str) -> bool:
-    """Whether a path can be sent to a browser: Python decodes bytes that are not UTF-8 to surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def load(name: str) -> CharGPT:

@@ -35,31 +35,31 @@ def build(name: str, out_dir: Path) -> gr.Blocks:
         out_dir: The directory of runs to choose from.
     """
     with gr.Blocks(title="chargpt play", analytics_enabled=False, fill_width=True) as page:
-        chosen = _checkpoints(name, out_dir)
+        found = labeled_runs(out_dir)
+        chosen = _checkpoints(name, found)
         with gr.Tabs() as tabs:
             with gr.Tab("Write"):
                 settings = _add_writing(page, chosen)
             with gr.Tab("Surprise"):
                 _add_surprise(chosen)
             with gr.Tab("Learning") as tab:
-                runs = _runs(name, out_dir)
+                runs = _runs(name, found)
                 _add_learning(tabs, tab, runs, chosen, settings)
 
         def lists() -> tuple[gr.Dropdown, gr.Dropdown]:
-            return _checkpoints(name, out_dir), _runs(name, out_dir)
+            found = labeled_runs(out_dir)
+            return _checkpoints(name, found), _runs(name, found)
 
         page.load(lists, None, [chosen, runs], show_progress="hidden")
     return page
 
 
-def _checkpoints(name: str, out_dir: Path) -> gr.Dropdown:
-    runs = labeled_runs(out_dir)
+def _checkpoints(name: str, runs: list[tuple[str, str]]) -> gr.Dropdown:
     others = [] if name in dict(runs).values() else [(name, name)]
     return gr.Dropdown(others + runs, value=name, label="Checkpoint")
 
 
-def _runs(name: str, out_dir: Path) -> gr.Dropdown:
-    runs = labeled_runs(out_dir)
+def _runs(name: str, runs: list[tuple[str, str]]) -> gr.Dropdown:
     names = [run for _, run in runs]
     first = [run for run in names if Path(name).is_relative_to(run)] or names[:1]
     return gr.Dropdown(runs, value=first, label="Runs", multiselect=True)
