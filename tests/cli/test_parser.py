@@ -9,7 +9,8 @@ import yaml
 from support.command_line import refused
 
 from chargpt_lightning.cli.cli import CharCLI
-from chargpt_lightning.cli.parser import configs_first, join_texts
+from chargpt_lightning.cli.help import TOOLS
+from chargpt_lightning.cli.parser import HANDLERS, configs_first, join_texts
 from chargpt_lightning.cli.recipes import recipes
 from chargpt_lightning.utils.paths import expand_user
 
@@ -17,6 +18,10 @@ STRINGS = [
     *("null", "123", "true", "1e3", "~", "a: b", "{a: b}", "[x].txt", "notes.txt", "FILE", "[1, 2]", "[a, null]"),
     *("*.txt", "a, b", "日本 🙂.txt", "books/*", "plays", "2020-01-01", "#c", "é"),
 ]
+
+
+def test_the_subcommands_that_need_no_trainer_are_those_that_help_lists():
+    assert list(HANDLERS) == list(TOOLS)
 
 
 def test_flags_override_files_whatever_their_order(run):
