@@ -27,14 +27,20 @@ NANOGPT_FLAGS = [  # from nanoGPT's README, for a CPU
 
 def fit(bench: Bench, steps: int, eval_interval: int, *flags: str) -> Figures:
     """Trains the recipe with this package, with logs and progress bar."""
-    clock = bench.work / "clock.json"
+    process, times_ms = fit_with_clock(bench, "clock.StepClock", steps, eval_interval, *flags)
+    return process | {"step_ms": steady_ms(times_ms, eval_interval)}
+
+
+def fit_with_clock(bench: Bench, clock: str, steps: int, eval_interval: int, *flags: str) -> tuple[Figures, Any]:
+    """Trains with a callback of `benchmarks`; returns the time of the process, and what the callback has written."""
+    file = bench.work / "clock.json"
     command = [
         *(*CHARGPT, "fit", "--config", str(ROOT / "configs/shakespeare_char.yaml"), "--trainer.accelerator", "cpu"),
         *("--data.text", str(bench.text), "--trainer.default_root_dir", str(bench.work / "chargpt")),
         *("--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(eval_interval)),
-        *("--trainer.callbacks", "benchmarks.clock.StepClock", "--trainer.callbacks.file", str(clock), *flags),
+        *("--trainer.callbacks", f"benchmarks.{clock}", "--trainer.callbacks.file", str(file), *flags),
     ]
-    return timed(bench, command) | {"step_ms": steady_ms(json.loads(clock.read_text(encoding="utf-8")), eval_interval)}
+    return timed(bench, command), json.loads(file.read_text(encoding="utf-8"))
 
 
 def nanogpt_train(bench: Bench, steps: int, eval_interval: int) -> Figures:

@@ -4,24 +4,26 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 
+from benchmarks import trainer_part
 from benchmarks.bench import Bench
 from benchmarks.contenders import fit, nanogpt_train, worker
 from benchmarks.figures import Figures, Measured, Row, compare, interleave, not_measured
 from benchmarks.machine import precisions
 
+TRAINER, BARE = "a step with the Trainer", "a bare step in the same process"
 RATES = ["square_gflop_per_s", "recipe_gflop_per_s", "share_of_square_rate"]
 
 
 def measure(bench: Bench) -> list[Row]:
     """Compares step times, and lists rates without a rival."""
     measured = interleave(contenders(bench), bench.sizes.rounds)
+    beside = {name: measured.pop(name) for name in [*measured] if name.startswith(TRAINER)}
     add_shares(measured)
     pairs = []
     for name in precisions():
-        trainer, bare = f"fit, {name}", f"bare loop, {name}"
-        pairs += [(trainer, "nanoGPT"), (trainer, bare), (bare, f"Hugging Face, {name}")]
+        pairs += [(f"fit, {name}", "nanoGPT"), (f"bare loop, {name}", f"Hugging Face, {name}")]
     missing = [] if find_spec("transformers") else [not_measured("Hugging Face", "transformers is not installed")]
-    return compare(measured, ["step_ms"], pairs) + compare(measured, RATES) + missing
+    return compare(measured, ["step_ms"], pairs) + trainer_rows(beside) + compare(measured, RATES) + missing
 
 
 def contenders(bench: Bench) -> dict[str, Callable[[], Figures]]:
@@ -34,12 +36,23 @@ def contenders(bench: Bench) -> dict[str, Callable[[], Figures]]:
             worker, bench, "matmul", precision=precision, repetitions=bench.sizes.products
         )
         found[f"fit, {name}"] = partial(fit, bench, steps, steps, "--trainer.precision", precision)
+        found[f"{TRAINER}, {name}"] = partial(trainer_part.measure, bench, precision)
         found[f"bare loop, {name}"] = partial(loop, precision=precision)
         if find_spec("transformers"):
             found[f"Hugging Face, {name}"] = partial(loop, precision=precision, hugging_face=True)
     if bench.nanogpt:
         found["nanoGPT"] = partial(nanogpt_train, bench, steps, steps)
     return found
+
+
+def trainer_rows(measured: Measured) -> list[Row]:
+    """Compares a step with the Trainer to one without in the same process."""
+    rows = []
+    for name, rounds in measured.items():
+        ratios = [figures["step_ms"] / figures["bare_step_ms"] for figures in rounds]
+        rows.append(Row(name, "step_ms", [figures["step_ms"] for figures in rounds], BARE, ratios))
+        rows.append(Row(name, "bare_step_ms", [figures["bare_step_ms"] for figures in rounds]))
+    return rows
 
 
 def add_shares(measured: Measured) -> None:

@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from benchmarks.clock import steady_ms, steps_ms
 from benchmarks.figures import Figures
 from chargpt_lightning import GPT, CharDataModule, CharGPT
+from chargpt_lightning.data.windows import Batch
 from chargpt_lightning.utils.hardware import keep_freed_memory
 
 
@@ -68,12 +70,19 @@ def measure(
     }
 
 
-def train(module: CharGPT, batches: Any, precision: str) -> list[float]:
-    """Makes the same steps as `fit`, with its optimizer and clipping; returns their milliseconds."""
+def train(module: CharGPT, batches: Iterable[Batch], precision: str) -> list[float]:
+    """Makes the steps of `bare_steps`; returns their milliseconds."""
+    stamps_s = [time.perf_counter()]
+    for _ in bare_steps(module, batches, precision):
+        stamps_s.append(time.perf_counter())
+    return steps_ms(stamps_s)
+
+
+def bare_steps(module: CharGPT, batches: Iterable[Batch], precision: str) -> Iterator[None]:
+    """Makes the same steps as `fit`, with its optimizer and clipping, and yields after each."""
     module.trainer = L.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)  # type: ignore[arg-type]
     configured: Any = module.configure_optimizers()  # reads the precision from the trainer
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
-    stamps_s = [time.perf_counter()]
     for ids, targets in batches:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
             loss = F.cross_entropy(module(ids).flatten(0, 1), targets.flatten())
@@ -82,8 +91,7 @@ def train(module: CharGPT, batches: Any, precision: str) -> list[float]:
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
-        stamps_s.append(time.perf_counter())
-    return steps_ms(stamps_s)
+        yield
 
 
 def step_gflop(network: GPT, batch_size: int) -> float:
