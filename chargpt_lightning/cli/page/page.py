@@ -149,6 +149,7 @@ def serve(page: gr.Blocks, host: str, port: int) -> None:
     page._queue.sleep_when_free = 0.05  # seconds, as on Windows; looking for requests each 0.001 s slows the writing
     private: dict[str, Any] = {"share": False, "run_history": False, "mcp_server": False, "footer_links": []}
     address: dict[str, Any] = {"server_name": host, "server_port": port, "state_session_capacity": 100}  # page loads
-    page.launch(css=CSS, ssr_mode=False, prevent_thread_lock=True, quiet=True, **address, **private)
+    readable = gr.themes.Default().set(block_info_text_color="*neutral_600")  # on a projector too
+    page.launch(css=CSS, theme=readable, ssr_mode=False, prevent_thread_lock=True, quiet=True, **address, **private)
     log.info("page: %s (Ctrl-C ends it)", page.local_url)
     page.block_thread()
