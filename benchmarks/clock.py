@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -42,6 +43,11 @@ class StepClock(Callback):
 def steps_ms(stamps_s: list[float]) -> list[float]:
     """Returns the milliseconds between successive time stamps."""
     return [1000 * (end - start) for start, end in pairwise(stamps_s)]
+
+
+def timed_ms(steps: Iterable[object]) -> list[float]:
+    """Makes steps, one at each iteration; returns the milliseconds of each."""
+    return steps_ms([time.perf_counter(), *(time.perf_counter() for _ in steps)])
 
 
 def steady_ms(times_ms: list[float], eval_interval: int) -> float:

@@ -17,13 +17,14 @@ RATES = ["square_gflop_per_s", "recipe_gflop_per_s", "share_of_square_rate"]
 def measure(bench: Bench) -> list[Row]:
     """Compares step times, and lists rates without a rival."""
     measured = interleave(contenders(bench), bench.sizes.rounds)
-    beside = {name: measured.pop(name) for name in [*measured] if name.startswith(TRAINER)}
     add_shares(measured)
     pairs = []
     for name in precisions():
-        pairs += [(f"fit, {name}", "nanoGPT"), (f"bare loop, {name}", f"Hugging Face, {name}")]
+        trainer, bare = f"{TRAINER}, {name}", f"{BARE}, {name}"
+        measured[bare] = [{"step_ms": figures["bare_step_ms"]} for figures in measured[trainer]]
+        pairs += [(f"fit, {name}", "nanoGPT"), (trainer, bare), (f"bare loop, {name}", f"Hugging Face, {name}")]
     missing = [] if find_spec("transformers") else [not_measured("Hugging Face", "transformers is not installed")]
-    return compare(measured, ["step_ms"], pairs) + trainer_rows(beside) + compare(measured, RATES) + missing
+    return compare(measured, ["step_ms"], pairs) + compare(measured, RATES) + missing
 
 
 def contenders(bench: Bench) -> dict[str, Callable[[], Figures]]:
@@ -43,16 +44,6 @@ def contenders(bench: Bench) -> dict[str, Callable[[], Figures]]:
     if bench.nanogpt:
         found["nanoGPT"] = partial(nanogpt_train, bench, steps, steps)
     return found
-
-
-def trainer_rows(measured: Measured) -> list[Row]:
-    """Compares a step with the Trainer to one without in the same process."""
-    rows = []
-    for name, rounds in measured.items():
-        ratios = [figures["step_ms"] / figures["bare_step_ms"] for figures in rounds]
-        rows.append(Row(name, "step_ms", [figures["step_ms"] for figures in rounds], BARE, ratios))
-        rows.append(Row(name, "bare_step_ms", [figures["bare_step_ms"] for figures in rounds]))
-    return rows
 
 
 def add_shares(measured: Measured) -> None:

@@ -5,6 +5,7 @@ Both have the same process, memory and hour: in separate processes, steps differ
 
 import json
 import time
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +14,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from benchmarks.bench import Bench
-from benchmarks.clock import steps_ms
+from benchmarks.clock import steps_ms, timed_ms
 from benchmarks.contenders import fit_with_clock
 from benchmarks.figures import Figures
 from benchmarks.workers.training_loop import bare_steps
@@ -54,17 +55,11 @@ class BesideBareSteps(Callback):
         """Records the end of a step; a complete block is followed by one of bare steps."""
         self._stamps_s.append(time.perf_counter())
         if len(self._stamps_s) > BLOCK:
-            self._blocks_ms.append((median(steps_ms(self._stamps_s)), self._bare_block_ms()))
+            bare_ms = timed_ms(islice(self._bare, BLOCK))
+            self._blocks_ms.append((median(steps_ms(self._stamps_s)), median(bare_ms)))
             self._stamps_s = [time.perf_counter()]
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the file, without the first block, in which caches and the memory allocator settle."""
         with_trainer, without = (median(times) for times in zip(*self._blocks_ms[1:], strict=True))
         Path(self.file).write_text(json.dumps({"step_ms": with_trainer, "bare_step_ms": without}), encoding="utf-8")
-
-    def _bare_block_ms(self) -> float:
-        stamps_s = [time.perf_counter()]
-        for _ in range(BLOCK):
-            next(self._bare)
-            stamps_s.append(time.perf_counter())
-        return median(steps_ms(stamps_s))

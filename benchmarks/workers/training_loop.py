@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.clock import steady_ms, steps_ms
+from benchmarks.clock import steady_ms, timed_ms
 from benchmarks.figures import Figures
 from chargpt_lightning import GPT, CharDataModule, CharGPT
 from chargpt_lightning.data.windows import Batch
@@ -72,10 +72,7 @@ def measure(
 
 def train(module: CharGPT, batches: Iterable[Batch], precision: str) -> list[float]:
     """Makes the steps of `bare_steps`; returns their milliseconds."""
-    stamps_s = [time.perf_counter()]
-    for _ in bare_steps(module, batches, precision):
-        stamps_s.append(time.perf_counter())
-    return steps_ms(stamps_s)
+    return timed_ms(bare_steps(module, batches, precision))
 
 
 def bare_steps(module: CharGPT, batches: Iterable[Batch], precision: str) -> Iterator[None]:

@@ -18,7 +18,7 @@ pytest.importorskip("termios", reason="the benchmarks run commands at pseudo-ter
 from benchmarks import compilation, contenders, ladder, ladder_picture, sampling
 from benchmarks.__main__ import SECTIONS, main
 from benchmarks.bench import QUICK, Bench
-from benchmarks.clock import WARMUP, steady_ms, steps_ms
+from benchmarks.clock import WARMUP, steady_ms, steps_ms, timed_ms
 from benchmarks.compilation import break_even
 from benchmarks.contenders import nanogpt_base_step_ms, nanogpt_train, run
 from benchmarks.figures import Row, compare, interleave, not_measured, table
@@ -89,6 +89,12 @@ def test_the_table_shows_medians_and_ranges():
         "| step | fit | ms | 2 | 1 to 1,234 | 0.5 | 0.25 to 2 | nanoGPT |",
         "| step | other | not measured: not here |  |  |  |  |  |",
     ]
+
+
+def test_each_step_of_an_iterator_is_timed():
+    first, second = timed_ms(time.sleep(seconds) for seconds in (0.001, 0.03))
+    assert first >= 1
+    assert second >= 30
 
 
 def test_step_time_excludes_warm_up_and_evaluations():
